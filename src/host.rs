@@ -1,0 +1,69 @@
+//! What this machine offers: cgroup layout, capabilities, who the caller is.
+//!
+//! Each answer is asked of the kernel at most once and only when somebody needs it. Nothing
+//! here changes anything. Stored plans in the tests use [`Host::fixed`], so that they do not
+//! depend on the machine they run on.
+
+use std::cell::OnceCell;
+
+use crate::cgroup::Layout;
+use crate::error::Result;
+
+/// See the module's text. Passed by reference to whoever plans.
+#[derive(Debug, Default)]
+pub struct Host {
+    layout: OnceCell<Layout>,
+    last_capability: OnceCell<u8>,
+    capabilities: OnceCell<u64>,
+    rootless: OnceCell<bool>,
+}
+
+impl Host {
+    /// The machine that we run on.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A host with given answers, for tests of pure code.
+    #[cfg(test)]
+    pub fn fixed(layout: Layout, last_capability: u8, capabilities: u64, rootless: bool) -> Self {
+        Self {
+            layout: OnceCell::from(layout),
+            last_capability: OnceCell::from(last_capability),
+            capabilities: OnceCell::from(capabilities),
+            rootless: OnceCell::from(rootless),
+        }
+    }
+
+    /// How cgroups are mounted, and where the caller sits in them.
+    pub fn layout(&self) -> Result<&Layout> {
+        if self.layout.get().is_none() {
+            let _ = self.layout.set(Layout::probe()?);
+        }
+        self.layout
+            .get()
+            .ok_or_else(|| crate::error::Error::new("probe the cgroup layout"))
+    }
+
+    /// Number of the last capability that the kernel knows.
+    pub fn last_capability(&self) -> u8 {
+        *self
+            .last_capability
+            .get_or_init(crate::sys::caps::last_capability)
+    }
+
+    /// The caller's permitted capabilities, as a bit mask.
+    pub fn capabilities(&self) -> u64 {
+        *self
+            .capabilities
+            .get_or_init(|| crate::sys::caps::permitted().unwrap_or(0))
+    }
+
+    /// Whether we run without the host's root: as another user, or in a user namespace that
+    /// does not map the whole host.
+    pub fn is_rootless(&self) -> bool {
+        *self
+            .rootless
+            .get_or_init(|| !nix::unistd::geteuid().is_root())
+    }
+}

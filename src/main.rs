@@ -1,0 +1,10 @@
+//! orlop: an OCI low-level container runtime.
+
+mod cgroup;
+mod error;
+mod host;
+mod plan;
+mod seccomp;
+mod sys;
+
+fn main() {}

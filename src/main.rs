@@ -1,4 +1,5 @@
 //! orlop: an OCI low-level container runtime.
+#![allow(dead_code)]
 
 mod cgroup;
 mod error;

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 mod cgroup;
+mod container;
 mod error;
 mod host;
 mod plan;

@@ -1,0 +1,12 @@
+//! The life of a container on the host: its directory, its state, and each verb as the steps
+//! that the parent takes.
+//!
+//! `store` holds one directory a container below the root, with `state.json` in it (`state`);
+//! `process` is the one way to look at and to signal a process of the host; `status` tells
+//! from all of them what the container is doing now.
+
+pub mod id;
+pub mod process;
+pub mod state;
+pub mod status;
+pub mod store;

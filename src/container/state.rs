@@ -1,0 +1,418 @@
+//! `state.json`: what is remembered of a container between two calls of the runtime.
+//!
+//! The outer fields are named and shaped as runc's, because tools read them (cgroup paths,
+//! namespace paths, the pid of init). What runc has no field for, or keeps in a form of its
+//! own, is in one object `orlop`: it is all that later verbs need, so that none of them reads
+//! config.json again. A state is written whole at each transition, see
+//! [`Dir::save`](super::store::Dir::save).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::status::Status;
+use crate::plan::{Hooks, IdMapping, NamespaceKind, Plan, Process};
+
+/// Shape of the object `orlop`; a state with a higher number is refused, not guessed at.
+pub const VERSION: u32 = 1;
+
+/// See the module's text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub id: String,
+    /// In the runtime's pid namespace; 0 while there is none.
+    pub init_process_pid: i32,
+    /// Clock ticks after the boot (field 22 of /proc/PID/stat).
+    pub init_process_start: u64,
+    /// RFC 3339, UTC, nanoseconds.
+    pub created: String,
+    pub config: Config,
+    pub rootless: bool,
+    /// Absolute directories by controller; `name=systemd`, and the empty string for v2.
+    pub cgroup_paths: BTreeMap<String, PathBuf>,
+    /// By runc's names, `NEWNS` and so on; empty while there is no init.
+    pub namespace_paths: BTreeMap<String, PathBuf>,
+    /// What the first three fds of init were, for checkpoint.
+    pub external_descriptors: Vec<String>,
+    pub intel_rdt_path: String,
+    pub orlop: Own,
+}
+
+/// The part of runc's `config` that other programs look at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    pub rootfs: PathBuf,
+    pub readonlyfs: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    pub namespaces: Vec<Namespace>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uid_mappings: Vec<Mapping>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gid_mappings: Vec<Mapping>,
+    pub cgroups: Cgroups,
+    pub no_new_privileges: bool,
+    /// `ociVersion` of config.json.
+    pub version: String,
+    /// `bundle=/path`, then each annotation as `key=value`.
+    pub labels: Vec<String>,
+}
+
+/// One namespace that the container does not share with the runtime.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// `NEWNS` and so on.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Empty for one that was made anew.
+    pub path: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mapping {
+    pub container_id: u32,
+    pub host_id: u32,
+    pub size: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cgroups {
+    pub name: String,
+    /// Relative to each hierarchy's mount.
+    pub path: PathBuf,
+    #[serde(rename = "Systemd")]
+    pub systemd: bool,
+    #[serde(rename = "Rootless")]
+    pub rootless: bool,
+}
+
+/// What only this runtime reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Own {
+    /// See [`VERSION`].
+    pub version: u32,
+    pub phase: Phase,
+    /// Absolute path.
+    pub bundle: PathBuf,
+    pub annotations: BTreeMap<String, String>,
+    /// Who called create.
+    pub owner: u32,
+    /// Hooks that later verbs run.
+    pub hooks: Hooks,
+    /// Where exec begins: init's process, its seccomp program compiled.
+    pub process: Process,
+    /// The namespaces that exec joins: made anew, or joined by path at create.
+    pub namespaces: Vec<NamespaceKind>,
+}
+
+/// How far the runtime has got. What the container is doing now is a [`Status`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// create is at work, or was killed at it.
+    Creating,
+    /// Init waits for start.
+    Created,
+    /// start has been told that the program runs.
+    Running,
+}
+
+impl State {
+    /// The state before the first side effect: all names by which traces can be found, and no
+    /// init yet.
+    pub fn new(plan: &Plan, owner: u32, rootless: bool, created: std::time::SystemTime) -> Self {
+        let kinds = plan.namespaces.new.iter().copied();
+        let joined = plan.namespaces.join.iter();
+        let mut labels = vec![format!("bundle={}", plan.bundle.display())];
+        labels.extend(plan.annotations.iter().map(|(k, v)| format!("{k}={v}")));
+        Self {
+            id: plan.id.clone(),
+            init_process_pid: 0,
+            init_process_start: 0,
+            created: humantime::format_rfc3339_nanos(created).to_string(),
+            config: Config {
+                rootfs: plan.rootfs.path.clone(),
+                readonlyfs: plan.rootfs.readonly,
+                hostname: plan.hostname.clone(),
+                namespaces: kinds
+                    .clone()
+                    .map(|kind| Namespace {
+                        kind: runc_name(kind).to_owned(),
+                        path: PathBuf::new(),
+                    })
+                    .chain(joined.clone().map(|join| Namespace {
+                        kind: runc_name(join.kind).to_owned(),
+                        path: join.path.clone(),
+                    }))
+                    .collect(),
+                uid_mappings: mappings(&plan.namespaces.uid_mappings),
+                gid_mappings: mappings(&plan.namespaces.gid_mappings),
+                cgroups: Cgroups {
+                    name: plan.id.clone(),
+                    path: plan.cgroup.path.clone(),
+                    systemd: false,
+                    rootless,
+                },
+                no_new_privileges: plan.process.no_new_privileges,
+                version: plan.oci_version.clone(),
+                labels,
+            },
+            rootless,
+            cgroup_paths: plan
+                .cgroup
+                .dirs
+                .iter()
+                .flat_map(|dir| dir.controllers.iter().map(|c| (c.clone(), dir.dir.clone())))
+                .collect(),
+            namespace_paths: BTreeMap::new(),
+            external_descriptors: Vec::new(),
+            intel_rdt_path: String::new(),
+            orlop: Own {
+                version: VERSION,
+                phase: Phase::Creating,
+                bundle: plan.bundle.clone(),
+                annotations: plan.annotations.clone(),
+                owner,
+                hooks: plan.hooks.clone(),
+                process: plan.process.clone(),
+                namespaces: kinds.chain(joined.map(|join| join.kind)).collect(),
+            },
+        }
+    }
+
+    /// Note init, from then on the process that decides whether the container lives.
+    pub fn set_init(&mut self, pid: i32, start: u64) {
+        self.init_process_pid = pid;
+        self.init_process_start = start;
+        self.namespace_paths = ALL_KINDS
+            .iter()
+            .map(|kind| {
+                let path = PathBuf::from(format!("/proc/{pid}/ns/{}", proc_name(*kind)));
+                (runc_name(*kind).to_owned(), path)
+            })
+            .collect();
+        for joined in &self.config.namespaces {
+            if !joined.path.as_os_str().is_empty() {
+                self.namespace_paths
+                    .insert(joined.kind.clone(), joined.path.clone());
+            }
+        }
+    }
+
+    /// What the specification calls the state, for hooks and for a seccomp agent. `pid` is
+    /// how the reader sees init, `None` once it is gone.
+    pub fn oci(&self, status: Status, pid: Option<i32>) -> OciState<'_> {
+        OciState {
+            oci_version: &self.config.version,
+            id: &self.id,
+            status: status.as_str(),
+            pid,
+            bundle: self.orlop.bundle.to_string_lossy().into_owned(),
+            annotations: &self.orlop.annotations,
+        }
+    }
+}
+
+/// The state of the specification (runtime.md), in its order.
+#[derive(Debug, Serialize)]
+pub struct OciState<'a> {
+    #[serde(rename = "ociVersion")]
+    pub oci_version: &'a str,
+    pub id: &'a str,
+    pub status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    pub bundle: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: &'a BTreeMap<String, String>,
+}
+
+const ALL_KINDS: [NamespaceKind; 8] = [
+    NamespaceKind::User,
+    NamespaceKind::Mount,
+    NamespaceKind::Pid,
+    NamespaceKind::Network,
+    NamespaceKind::Ipc,
+    NamespaceKind::Uts,
+    NamespaceKind::Cgroup,
+    NamespaceKind::Time,
+];
+
+fn runc_name(kind: NamespaceKind) -> &'static str {
+    match kind {
+        NamespaceKind::User => "NEWUSER",
+        NamespaceKind::Mount => "NEWNS",
+        NamespaceKind::Pid => "NEWPID",
+        NamespaceKind::Network => "NEWNET",
+        NamespaceKind::Ipc => "NEWIPC",
+        NamespaceKind::Uts => "NEWUTS",
+        NamespaceKind::Cgroup => "NEWCGROUP",
+        NamespaceKind::Time => "NEWTIME",
+    }
+}
+
+/// File name below /proc/PID/ns.
+fn proc_name(kind: NamespaceKind) -> &'static str {
+    match kind {
+        NamespaceKind::User => "user",
+        NamespaceKind::Mount => "mnt",
+        NamespaceKind::Pid => "pid",
+        NamespaceKind::Network => "net",
+        NamespaceKind::Ipc => "ipc",
+        NamespaceKind::Uts => "uts",
+        NamespaceKind::Cgroup => "cgroup",
+        NamespaceKind::Time => "time",
+    }
+}
+
+fn mappings(maps: &[IdMapping]) -> Vec<Mapping> {
+    let as_runc = |map: &IdMapping| Mapping {
+        container_id: map.container,
+        host_id: map.host,
+        size: map.size,
+    };
+    maps.iter().map(as_runc).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::plan::{Capabilities, Cgroup, CgroupDir, JoinNamespace, Namespaces, Rootfs, User};
+
+    /// A small plan, for tests of whatever keeps or shows states.
+    pub(crate) fn plan(id: &str) -> Plan {
+        Plan {
+            id: id.to_owned(),
+            bundle: "/b".into(),
+            oci_version: "1.2.0".to_owned(),
+            annotations: BTreeMap::from([("k".to_owned(), "v=w".to_owned())]),
+            namespaces: Namespaces {
+                new: vec![NamespaceKind::Mount, NamespaceKind::Pid],
+                join: vec![JoinNamespace {
+                    kind: NamespaceKind::Network,
+                    path: "/run/netns/x".into(),
+                    field: "/linux/namespaces/2".to_owned(),
+                }],
+                ..Namespaces::default()
+            },
+            rootfs: Rootfs {
+                path: "/b/rootfs".into(),
+                readonly: true,
+                propagation: None,
+                mount_label: None,
+            },
+            mounts: Vec::new(),
+            devices: Vec::new(),
+            masked_paths: Vec::new(),
+            readonly_paths: Vec::new(),
+            hostname: Some("h".to_owned()),
+            domainname: None,
+            sysctl: Vec::new(),
+            process: Process {
+                args: vec!["sh".to_owned()],
+                env: Vec::new(),
+                cwd: "/".into(),
+                terminal: false,
+                console_size: None,
+                user: User::default(),
+                capabilities: Capabilities::default(),
+                no_new_privileges: true,
+                rlimits: Vec::new(),
+                oom_score_adj: None,
+                apparmor_profile: None,
+                selinux_label: None,
+                io_priority: None,
+                scheduler: None,
+                exec_cpu_affinity: None,
+                personality: None,
+                memory_policy: None,
+                seccomp: None,
+            },
+            cgroup: Cgroup {
+                path: "/c".into(),
+                dirs: vec![
+                    CgroupDir {
+                        controllers: vec!["cpu".to_owned(), "cpuacct".to_owned()],
+                        mount: "/sys/fs/cgroup/cpu".into(),
+                        dir: "/sys/fs/cgroup/cpu/c".into(),
+                    },
+                    CgroupDir {
+                        controllers: vec![String::new()],
+                        mount: "/sys/fs/cgroup/unified".into(),
+                        dir: "/sys/fs/cgroup/unified/c".into(),
+                    },
+                ],
+                writes: Vec::new(),
+                devices: Vec::new(),
+            },
+            hooks: Hooks::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(crate) fn state(id: &str) -> State {
+        let created = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 42);
+        State::new(&plan(id), 0, false, created)
+    }
+
+    #[test]
+    fn a_state_has_the_fields_of_runc() {
+        let mut state = state("x");
+        state.set_init(77, 5);
+        let json = serde_json::to_value(&state).unwrap();
+        let keys: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+        for key in [
+            "id",
+            "init_process_pid",
+            "init_process_start",
+            "created",
+            "config",
+            "rootless",
+            "cgroup_paths",
+            "namespace_paths",
+            "external_descriptors",
+            "intel_rdt_path",
+        ] {
+            assert!(keys.iter().any(|k| k == key), "{key}");
+        }
+        assert_eq!(json["created"], "2001-09-09T01:46:40.000000042Z");
+        assert_eq!(json["cgroup_paths"]["cpuacct"], "/sys/fs/cgroup/cpu/c");
+        assert_eq!(json["cgroup_paths"][""], "/sys/fs/cgroup/unified/c");
+        assert_eq!(json["namespace_paths"]["NEWNS"], "/proc/77/ns/mnt");
+        assert_eq!(json["namespace_paths"]["NEWNET"], "/run/netns/x");
+        assert_eq!(json["namespace_paths"].as_object().unwrap().len(), 8);
+        assert_eq!(json["config"]["rootfs"], "/b/rootfs");
+        assert_eq!(json["config"]["labels"][0], "bundle=/b");
+        assert_eq!(json["config"]["labels"][1], "k=v=w");
+        assert_eq!(
+            json["config"]["namespaces"][2],
+            serde_json::json!({"type": "NEWNET", "path": "/run/netns/x"})
+        );
+    }
+
+    #[test]
+    fn a_state_survives_the_disk() {
+        let mut state = state("x");
+        state.set_init(77, 5);
+        state.orlop.phase = Phase::Running;
+        let bytes = serde_json::to_vec(&state).unwrap();
+        assert_eq!(serde_json::from_slice::<State>(&bytes).unwrap(), state);
+    }
+
+    #[test]
+    fn hooks_see_the_state_of_the_specification() {
+        let mut state = state("x");
+        let text = serde_json::to_string(&state.oci(Status::Creating, Some(1))).unwrap();
+        assert_eq!(
+            text,
+            r#"{"ociVersion":"1.2.0","id":"x","status":"creating","pid":1,"bundle":"/b","annotations":{"k":"v=w"}}"#
+        );
+        state.orlop.annotations.clear();
+        let text = serde_json::to_string(&state.oci(Status::Stopped, None)).unwrap();
+        assert_eq!(
+            text,
+            r#"{"ociVersion":"1.2.0","id":"x","status":"stopped","bundle":"/b"}"#
+        );
+    }
+}

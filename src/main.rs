@@ -5,7 +5,9 @@ mod cgroup;
 mod container;
 mod error;
 mod host;
+mod init;
 mod plan;
+mod procfs;
 mod seccomp;
 mod sys;
 

@@ -6,4 +6,23 @@
 #![allow(unsafe_code)]
 
 pub mod caps;
+pub mod clone;
+pub mod exec;
+pub mod keyring;
+pub mod mount;
+pub mod net;
 pub mod pidfd;
+pub mod process;
+pub mod socket;
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+/// The result of a system call that gives a new fd.
+fn owned_fd(rc: libc::c_long) -> Result<OwnedFd, Errno> {
+    let fd = Errno::result(rc)?;
+    // SAFETY: callers pass the return value of a call that has just made this fd for us, so
+    // nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}

@@ -1,0 +1,177 @@
+//! What the two halves say to each other: short messages over a socket pair.
+//!
+//! A SOCK_SEQPACKET pair keeps messages whole, and its end is seen by the other side when one
+//! half dies: init gives up when its parent is gone before it was ready, and the parent learns
+//! of init's death from the end of the stream, or of its success, as execve closes init's end.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, listen, recv, send, socketpair,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, Step};
+use crate::sys::socket::accept;
+
+/// An error's frame may hold paths and a hook's output; what is longer is cut by its sender.
+const MAX_FRAME: usize = 64 << 10;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// Init, in a new user namespace: write my id maps.
+    MapIds,
+    /// A middle process cloned the real init; its pid in the runtime's pid namespace.
+    Cloned(i32),
+    /// Init: the mounts are there; run the hooks that belong to the runtime's namespaces.
+    RunHooks,
+    /// Init: all is done but the user's program.
+    Ready,
+    /// The parent: go on.
+    Go,
+    /// Init: it failed, and this is why. Init exits after it.
+    Failed(Error),
+    /// Init: a line for the log.
+    Warn(String),
+}
+
+/// One end of the socket pair, or of a connection to the start socket.
+#[derive(Debug)]
+pub struct Channel {
+    fd: OwnedFd,
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Channel {
+    /// Two connected ends, closed at execve.
+    pub fn pair() -> Result<(Self, Self)> {
+        let (a, b) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .step("make a socket pair")?;
+        Ok((Self { fd: a }, Self { fd: b }))
+    }
+
+    /// An end that was connected or accepted elsewhere.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+
+    pub fn raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Send one message. MSG_NOSIGNAL: a dead peer is an error, not a SIGPIPE.
+    pub fn send(&self, message: &Message) -> Result<()> {
+        let frame = match message {
+            // The two of every run need no JSON.
+            Message::Ready => b"r".to_vec(),
+            Message::Go => b"g".to_vec(),
+            other => serde_json::to_vec(other)
+                .map_err(|error| Error::new(format!("encode a message: {error}")))?,
+        };
+        send(self.fd.as_raw_fd(), &frame, MsgFlags::MSG_NOSIGNAL)
+            .map(drop)
+            .step("send to the other half")
+    }
+
+    /// The next message; `None` when the other end is closed.
+    pub fn receive(&self) -> Result<Option<Message>> {
+        let mut short = [0u8; 2048];
+        let length = loop {
+            let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+            match recv(self.fd.as_raw_fd(), &mut short, flags) {
+                Err(Errno::EINTR) => {}
+                // The peer died with our message unread.
+                Err(Errno::ECONNRESET) => return Ok(None),
+                other => break other.step("receive from the other half")?,
+            }
+        };
+        let mut long;
+        let buffer = if length > short.len() {
+            long = vec![0; length.min(MAX_FRAME)];
+            long.as_mut_slice()
+        } else {
+            short.as_mut_slice()
+        };
+        let length = recv(self.fd.as_raw_fd(), buffer, MsgFlags::empty())
+            .step("receive from the other half")?;
+        match buffer.get(..length).unwrap_or_default() {
+            b"" => Ok(None),
+            b"r" => Ok(Some(Message::Ready)),
+            b"g" => Ok(Some(Message::Go)),
+            frame => serde_json::from_slice(frame)
+                .map(Some)
+                .map_err(|error| Error::new(format!("decode a message: {error}"))),
+        }
+    }
+
+    /// Wait for the parent's word; its end is the end of us.
+    pub fn wait_for_go(&self) -> Result<()> {
+        match self.receive()? {
+            Some(Message::Go) => Ok(()),
+            _ => Err(Error::new("the runtime went away before init was ready")),
+        }
+    }
+}
+
+/// The listening socket on which a created container waits for `start`.
+#[derive(Debug)]
+pub struct Gate {
+    fd: OwnedFd,
+}
+
+impl Gate {
+    /// `fd` is bound; from here on `start` can connect.
+    pub fn listen(fd: OwnedFd) -> Result<Self> {
+        let backlog = Backlog::new(1).step("listen on the start socket")?;
+        listen(&fd, backlog).step("listen on the start socket")?;
+        Ok(Self { fd })
+    }
+
+    pub fn raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Wait until somebody connects and says go. One that connects and goes away without a
+    /// word (a `start` that was killed) leaves us waiting for the next.
+    pub fn wait(&self) -> Result<Channel> {
+        loop {
+            let fd = match accept(self.fd.as_fd()) {
+                Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
+                other => other.step("wait for start")?,
+            };
+            let channel = Channel::from_fd(fd);
+            if let Ok(Some(Message::Go)) = channel.receive() {
+                return Ok(channel);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_whole_and_the_end_is_seen() {
+        let (a, b) = Channel::pair().unwrap();
+        let failed = Message::Failed(Error::new("x".repeat(5000)));
+        a.send(&Message::Ready).unwrap();
+        a.send(&failed).unwrap();
+        assert_eq!(b.receive().unwrap(), Some(Message::Ready));
+        assert_eq!(b.receive().unwrap(), Some(failed));
+        drop(a);
+        assert_eq!(b.receive().unwrap(), None);
+        assert!(b.wait_for_go().is_err());
+    }
+}

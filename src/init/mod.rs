@@ -1,0 +1,2 @@
+mod channel;
+mod rootfs;

@@ -1,0 +1,100 @@
+//! A verified procfs, the only way to write under /proc.
+//!
+//! A write to `/proc/self/attr/exec` or to a sysctl is only as good as the file that it really
+//! goes to. A container that shares a volume with us could have put a link, a tmpfs or another
+//! procfs file in its place. So the procfs is a new, private and detached mount where the
+//! kernel gives us one, and files in it are opened without crossing mounts or following magic
+//! links.
+
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{FsType, fstatfs};
+
+use crate::error::{Error, Result, Step};
+use crate::sys::mount;
+
+/// PROC_SUPER_MAGIC of linux/magic.h.
+const PROC_MAGIC: FsType = FsType(0x9fa0);
+
+/// A procfs of the current pid namespace, held as an fd.
+#[derive(Debug)]
+pub struct ProcFs {
+    root: OwnedFd,
+}
+
+impl ProcFs {
+    /// A new procfs of our own; where the kernel refuses one (an old kernel, or a user
+    /// namespace in which only a masked procfs is visible), the mounted /proc, verified.
+    pub fn open() -> Result<Self> {
+        let root = match mount::new_filesystem(c"proc", &[], 0) {
+            Ok(root) => root,
+            Err(_) => nix::fcntl::open(
+                "/proc",
+                OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+                Mode::empty(),
+            )
+            .step_on("open", "/proc")?,
+        };
+        Self::verified(root)
+    }
+
+    /// The procfs at /proc, verified, without making one: for the host's half, whose /proc no
+    /// container can change.
+    pub fn host() -> Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let root = nix::fcntl::open("/proc", flags, Mode::empty()).step_on("open", "/proc")?;
+        Self::verified(root)
+    }
+
+    fn verified(root: OwnedFd) -> Result<Self> {
+        let magic = fstatfs(&root)
+            .step_on("look at", "/proc")?
+            .filesystem_type();
+        if magic != PROC_MAGIC {
+            return Err(Error::new("not a procfs").with_path("/proc"));
+        }
+        Ok(Self { root })
+    }
+
+    /// Write `text` to `path`, relative to the root of the procfs, in one write(2).
+    pub fn write(&self, path: &str, text: &str) -> Result<()> {
+        self.write_file(path, text)
+            .step_on("write", Path::new("/proc").join(path))
+    }
+
+    fn write_file(&self, path: &str, text: &str) -> Result<(), Errno> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY)
+            .resolve(
+                ResolveFlag::RESOLVE_BENEATH
+                    | ResolveFlag::RESOLVE_NO_XDEV
+                    | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+            );
+        let fd = match openat2(self.root.as_fd(), path, how) {
+            // Linux before 5.6: the procfs itself has been verified.
+            Err(Errno::ENOSYS) => nix::fcntl::openat(
+                &self.root,
+                path,
+                OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW,
+                Mode::empty(),
+            )?,
+            other => other?,
+        };
+        let mut file = std::fs::File::from(fd);
+        match file.write(text.as_bytes()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))),
+        }
+    }
+}
+
+/// The file at /proc/self/fd for an fd, for calls that take only paths.
+pub fn fd_path(fd: impl AsFd) -> String {
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+}

@@ -1,0 +1,259 @@
+//! What a process can change about itself: credentials, limits, scheduling, file descriptors.
+//!
+//! Credentials go by raw system calls. The C library would signal every thread of the process;
+//! we have one thread, and in a cloned child the library's idea of its thread is stale.
+
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Result<(), Errno> {
+    // SAFETY: the options used below take an integer and touch no memory of ours.
+    let rc = unsafe {
+        libc::prctl(
+            option,
+            argument,
+            0 as libc::c_ulong,
+            0 as libc::c_ulong,
+            0 as libc::c_ulong,
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// PR_SET_DUMPABLE: when false, nobody without our privileges can ptrace us or read our /proc.
+pub fn set_dumpable(on: bool) -> Result<(), Errno> {
+    prctl(libc::PR_SET_DUMPABLE, on.into())
+}
+
+/// PR_SET_KEEPCAPS: keep the permitted set over a change of user; cleared by execve.
+pub fn set_keep_capabilities(on: bool) -> Result<(), Errno> {
+    prctl(libc::PR_SET_KEEPCAPS, on.into())
+}
+
+/// PR_SET_NO_NEW_PRIVS, for good.
+pub fn set_no_new_privileges() -> Result<(), Errno> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+}
+
+/// PR_SET_CHILD_SUBREAPER: orphans below us become our children.
+pub fn set_subreaper(on: bool) -> Result<(), Errno> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, on.into())
+}
+
+/// PR_SET_PDEATHSIG: the signal that we get when our parent dies; 0 for none.
+pub fn set_parent_death_signal(signal: libc::c_int) -> Result<(), Errno> {
+    prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong)
+}
+
+/// PR_CAPBSET_DROP: take a capability out of the bounding set.
+pub fn drop_bounding(capability: u8) -> Result<(), Errno> {
+    prctl(libc::PR_CAPBSET_DROP, capability.into())
+}
+
+/// Empty the ambient set.
+pub fn clear_ambient() -> Result<(), Errno> {
+    prctl(
+        libc::PR_CAP_AMBIENT,
+        libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong,
+    )
+}
+
+/// Add a capability that is permitted and inheritable to the ambient set.
+pub fn raise_ambient(capability: u8) -> Result<(), Errno> {
+    // SAFETY: PR_CAP_AMBIENT takes integers and touches no memory.
+    let rc = unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong,
+            libc::c_ulong::from(capability),
+            0 as libc::c_ulong,
+            0 as libc::c_ulong,
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// The calling thread's supplementary groups.
+pub fn set_groups(groups: &[libc::gid_t]) -> Result<(), Errno> {
+    // SAFETY: the kernel reads `groups.len()` ids.
+    let rc = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    Errno::result(rc).map(drop)
+}
+
+/// Real, effective and saved user id.
+pub fn set_uid(uid: libc::uid_t) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    let rc = unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
+    Errno::result(rc).map(drop)
+}
+
+/// Real, effective and saved group id.
+pub fn set_gid(gid: libc::gid_t) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    let rc = unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) };
+    Errno::result(rc).map(drop)
+}
+
+/// setrlimit(2) with the kernel's own 64-bit type.
+pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: the kernel reads one rlimit64; no old value is asked for.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            resource,
+            &raw const limit,
+            std::ptr::null_mut::<libc::rlimit64>(),
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// Close the fds `first..=last`.
+pub fn close_range(first: RawFd, last: RawFd) -> Result<(), Errno> {
+    // SAFETY: integers only. Callers own every fd in the range: it is used on the way to
+    // execve, when no owner of one of them will run again.
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    match Errno::result(rc) {
+        // Linux before 5.9: one by one, up to where fds can be.
+        Err(Errno::ENOSYS) => {
+            for fd in first..=last.min(65_535) {
+                // SAFETY: as above.
+                unsafe { libc::close(fd) };
+            }
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Make the fds from `first` on close at execve.
+pub fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
+    // SAFETY: integers only, and no fd is closed now.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    Errno::result(rc).map(drop)
+}
+
+/// Default action for every signal, and an empty signal mask: what execve would inherit.
+pub fn reset_signals() {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL installs no handler; SIGKILL, SIGSTOP and the C library's own two
+        // signals refuse, which is right.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: all-zero is an empty set, and the old one is not asked for.
+    unsafe {
+        let empty: libc::sigset_t = std::mem::zeroed();
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const empty, std::ptr::null_mut());
+    }
+}
+
+/// ioprio_set(2) for the calling thread.
+pub fn set_io_priority(value: i32) -> Result<(), Errno> {
+    /// IOPRIO_WHO_PROCESS of linux/ioprio.h.
+    const WHO_PROCESS: libc::c_int = 1;
+    // SAFETY: integers only.
+    let rc = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, value) };
+    Errno::result(rc).map(drop)
+}
+
+/// personality(2).
+pub fn set_personality(value: u64) -> Result<(), Errno> {
+    // SAFETY: an integer only.
+    let rc = unsafe { libc::syscall(libc::SYS_personality, value) };
+    Errno::result(rc).map(drop)
+}
+
+/// struct sched_attr of linux/sched/types.h, version 1.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SchedAttr {
+    pub size: u32,
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+    pub util_min: u32,
+    pub util_max: u32,
+}
+
+/// sched_setattr(2) for the calling thread.
+pub fn set_scheduler(attr: &SchedAttr) -> Result<(), Errno> {
+    let attr = SchedAttr {
+        size: size_of::<SchedAttr>() as u32,
+        ..*attr
+    };
+    // SAFETY: the kernel reads `attr.size` bytes.
+    let rc = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    Errno::result(rc).map(drop)
+}
+
+/// sched_setaffinity(2) for the calling thread; `cpus` may hold any number, not just 1,024.
+pub fn set_affinity(cpus: &[u32]) -> Result<(), Errno> {
+    let mask = bit_words(cpus);
+    let bytes = size_of_val(mask.as_slice());
+    // SAFETY: the kernel reads `bytes` bytes of the mask.
+    let rc = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, bytes, mask.as_ptr()) };
+    Errno::result(rc).map(drop)
+}
+
+/// set_mempolicy(2) for the calling thread.
+pub fn set_memory_policy(mode: i32, nodes: &[u32]) -> Result<(), Errno> {
+    let mask = bit_words(nodes);
+    // The kernel takes one off `maxnode` before it counts bits.
+    let bits = if nodes.is_empty() {
+        0
+    } else {
+        mask.len() * libc::c_ulong::BITS as usize + 1
+    };
+    let pointer = if nodes.is_empty() {
+        std::ptr::null()
+    } else {
+        mask.as_ptr()
+    };
+    // SAFETY: the kernel reads at most `bits` bits of the mask, or nothing for a null pointer.
+    let rc = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, bits) };
+    Errno::result(rc).map(drop)
+}
+
+fn bit_words(numbers: &[u32]) -> Vec<libc::c_ulong> {
+    let bits = libc::c_ulong::BITS;
+    let last = numbers.iter().max().copied().unwrap_or(0);
+    let mut words = vec![0; (last / bits) as usize + 1];
+    for number in numbers {
+        words[(number / bits) as usize] |= 1 << (number % bits);
+    }
+    words
+}
+
+/// End the process now, with no destructor, flush or atexit handler.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit takes an integer and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bit_words;
+
+    #[test]
+    fn bits_above_a_word_go_into_the_next() {
+        assert_eq!(bit_words(&[0, 1, 64]), [0b11, 0b1]);
+        assert_eq!(bit_words(&[]), [0]);
+    }
+}

@@ -1,0 +1,55 @@
+# `make run` and `make test` need nothing but a shell and apt: what is missing is installed.
+# RUNTIME=PATH  the runtime under test, in place of bin/orlop
+PREFIX ?= /usr/local
+RUNTIME ?= $(CURDIR)/bin/orlop
+
+export RUNTIME
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+# Containers need root, so the test programs are run by sudo where we are not root.
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=RUNTIME)
+CARGO_TEST := cargo test --locked $(if $(SUDO),--config 'target."cfg(unix)".runner="$(SUDO)"')
+
+.PHONY: help build run test test-reference test-engines bench lint install clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-20s %s\n' "$$name" "$$text"; done
+
+build: ## Build bin/orlop, a static position-independent binary
+	@integration/setup.sh build
+	@integration/build.sh
+
+run: build ## Run a container and show from both sides that it is one
+	@integration/setup.sh demo
+	@$(SUDO) integration/demo.sh
+
+test: build ## Run the unit tests and tests/ with bin/orlop
+	@integration/setup.sh demo
+	$(CARGO_TEST)
+
+test-reference: ## Run tests/ with Debian's runc, to see that each test tells the truth
+	@integration/setup.sh build demo reference
+	RUNTIME="$$(command -v runc)" $(CARGO_TEST) --test '*'
+
+test-engines: build ## Run bin/orlop under containerd, and on an image unpacked by umoci
+	@integration/setup.sh demo engines
+	@$(SUDO) integration/engines.sh
+
+bench: build ## Compare with Debian's runc and crun: time, system calls, memory
+	@integration/setup.sh demo bench
+	cargo bench --locked --bench cycle
+
+lint: ## Check the format, clippy, where unsafe lives, and the scripts
+	@integration/setup.sh build lint
+	@integration/lint.sh
+
+bin/orlop:
+	@$(MAKE) build
+
+install: | bin/orlop ## Install orlop below PREFIX (/usr/local), and below DESTDIR when set
+	install -D -m 0755 bin/orlop $(DESTDIR)$(PREFIX)/sbin/orlop
+
+clean: ## Remove what was built
+	$(SUDO) rm -rf target/demo
+	cargo clean
+	rm -rf bin

@@ -1,0 +1,9 @@
+//! Tests of the whole runtime: the real binary as root on real bundles, a module a topic.
+//!
+//! `cargo test` runs them with the orlop that cargo built, `make test-reference` with runc.
+//! How they work, and what a new one needs, is told in `support`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+mod lifecycle;
+mod support;

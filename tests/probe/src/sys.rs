@@ -1,0 +1,134 @@
+//! The kernel interfaces that nix does not have, each as one safe function.
+
+use std::ffi::CString;
+use std::io;
+
+use libc::{c_int, c_long};
+
+fn check(result: c_long) -> io::Result<i64> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// keyctl(KEYCTL_DESCRIBE) of the session keyring: `type;uid;gid;permissions;name`.
+pub fn session_keyring() -> io::Result<String> {
+    const KEYCTL_DESCRIBE: c_int = 6;
+    const KEY_SPEC_SESSION_KEYRING: c_int = -3;
+    let mut text = [0u8; 256];
+    // SAFETY: the buffer is writable and its length is passed with it.
+    let length = check(unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_DESCRIBE,
+            KEY_SPEC_SESSION_KEYRING,
+            text.as_mut_ptr(),
+            text.len(),
+        )
+    })?;
+    let length = usize::try_from(length).unwrap_or(0).min(text.len());
+    Ok(String::from_utf8_lossy(&text[..length])
+        .trim_end_matches('\0')
+        .to_owned())
+}
+
+/// ioprio_get(2) of this process, class and data joined.
+pub fn io_priority() -> io::Result<i64> {
+    const IOPRIO_WHO_PROCESS: c_int = 1;
+    // SAFETY: takes two integers and no pointer.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0) })
+}
+
+/// Scheduling policy and nice value of this process.
+pub fn scheduler() -> (i32, i32) {
+    // SAFETY: both take integers only. (musl's own sched_getscheduler always fails.)
+    unsafe {
+        let policy = libc::syscall(libc::SYS_sched_getscheduler, 0);
+        (
+            i32::try_from(policy).unwrap_or(-1),
+            libc::getpriority(libc::PRIO_PROCESS, 0),
+        )
+    }
+}
+
+/// One prctl(2) that only reads and takes no pointer.
+pub fn prctl_get(option: c_int) -> i32 {
+    // SAFETY: the callers pass PR_GET_* options whose result is the return value.
+    unsafe { libc::prctl(option, 0, 0, 0, 0) }
+}
+
+/// Real, effective, saved and file system ids as the kernel has them for uid and gid.
+pub fn ids() -> ([u32; 4], [u32; 4]) {
+    let (mut r, mut e, mut s) = (0, 0, 0);
+    let (mut rg, mut eg, mut sg) = (0, 0, 0);
+    // SAFETY: the pointers are to live integers; setfsuid(-1) changes nothing and returns the
+    // present value.
+    unsafe {
+        libc::getresuid(&mut r, &mut e, &mut s);
+        libc::getresgid(&mut rg, &mut eg, &mut sg);
+        let fsuid = libc::setfsuid(u32::MAX) as u32;
+        let fsgid = libc::setfsgid(u32::MAX) as u32;
+        ([r, e, s, fsuid], [rg, eg, sg, fsgid])
+    }
+}
+
+/// Make the system call that `name` stands for with arguments that do no harm.
+///
+/// # Errors
+/// What the kernel, or a filter before it, answers. An unknown name is `InvalidInput`.
+pub fn try_syscall(name: &str) -> io::Result<i64> {
+    let nowhere = CString::new("/nowhere/at/all").unwrap_or_default();
+    let path = nowhere.as_ptr();
+    // SAFETY: every call below either takes integers only or gets a valid path and null where
+    // null is allowed; none of them changes this process in a way the probe relies on.
+    let result = unsafe {
+        match name {
+            "getpid" => libc::syscall(libc::SYS_getpid),
+            "getppid" => libc::syscall(libc::SYS_getppid),
+            "mkdir" => libc::syscall(libc::SYS_mkdirat, libc::AT_FDCWD, path, 0o700),
+            "chmod" => libc::syscall(libc::SYS_fchmodat, libc::AT_FDCWD, path, 0o700),
+            "mount" => libc::syscall(libc::SYS_mount, path, path, 0usize, 0usize, 0usize),
+            "umount2" => libc::syscall(libc::SYS_umount2, path, 0),
+            "sethostname" => libc::syscall(libc::SYS_sethostname, c"probed".as_ptr(), 6usize),
+            "unshare-user" => libc::syscall(libc::SYS_unshare, libc::CLONE_NEWUSER),
+            "unshare-mount" => libc::syscall(libc::SYS_unshare, libc::CLONE_NEWNS),
+            "clone3" => libc::syscall(libc::SYS_clone3, 0usize, 0usize),
+            "bpf" => libc::syscall(libc::SYS_bpf, -1, 0usize, 0usize),
+            "keyctl" => libc::syscall(libc::SYS_keyctl, 0, -3, 0),
+            "add_key" => libc::syscall(libc::SYS_add_key, 0usize, 0usize, 0usize, 0usize, 0),
+            "reboot" => libc::syscall(libc::SYS_reboot, 0, 0, 0, 0usize),
+            "personality" => libc::syscall(libc::SYS_personality, 0xffff_ffffu64),
+            "personality-odd" => libc::syscall(libc::SYS_personality, 0x0400_0000u64),
+            "socket-vsock" => libc::syscall(libc::SYS_socket, 40, libc::SOCK_STREAM, 0),
+            "socket-unix" => libc::syscall(libc::SYS_socket, libc::AF_UNIX, libc::SOCK_STREAM, 0),
+            "newest" => libc::syscall(9999),
+            "setuid" => libc::syscall(libc::SYS_setuid, 0),
+            "chroot" => libc::syscall(libc::SYS_chroot, c"/".as_ptr()),
+            "ptrace" => libc::syscall(libc::SYS_ptrace, 9999, 0, 0, 0),
+            "kill-self-0" => libc::syscall(libc::SYS_kill, libc::getpid(), 0),
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("no such name: {name}"),
+                ));
+            }
+        }
+    };
+    check(result)
+}
+
+/// Restart marker of /proc/self/timens_offsets readers: the boot and monotonic clocks, seconds.
+pub fn clocks() -> (i64, i64) {
+    let read = |clock| {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: the pointer is to a live timespec.
+        unsafe { libc::clock_gettime(clock, &mut time) };
+        time.tv_sec
+    };
+    (read(libc::CLOCK_BOOTTIME), read(libc::CLOCK_MONOTONIC))
+}

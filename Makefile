@@ -4,10 +4,12 @@ PREFIX ?= /usr/local
 RUNTIME ?= $(CURDIR)/bin/orlop
 
 export RUNTIME
+export ORLOP_TEST_RUNTIME = $(RUNTIME)
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 # Containers need root, so the test programs are run by sudo where we are not root.
-SUDO := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=RUNTIME)
-CARGO_TEST := cargo test --locked $(if $(SUDO),--config 'target."cfg(unix)".runner="$(SUDO)"')
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=RUNTIME,ORLOP_TEST_RUNTIME,ORLOP_TEST_PROBE)
+# The probe is built before, as root may have no cargo.
+CARGO_TEST = ORLOP_TEST_PROBE="$$(tests/probe/build.sh)" cargo test --locked $(if $(SUDO),--config 'target."cfg(unix)".runner="$(SUDO)"')
 
 .PHONY: help build run test test-reference test-engines bench lint install clean
 .DEFAULT_GOAL := help
@@ -29,7 +31,7 @@ test: build ## Run the unit tests and tests/ with bin/orlop
 
 test-reference: ## Run tests/ with Debian's runc, to see that each test tells the truth
 	@integration/setup.sh build demo reference
-	RUNTIME="$$(command -v runc)" $(CARGO_TEST) --test '*'
+	ORLOP_TEST_RUNTIME="$$(command -v runc)" $(CARGO_TEST) --test '*'
 
 test-engines: build ## Run bin/orlop under containerd, and on an image unpacked by umoci
 	@integration/setup.sh demo engines

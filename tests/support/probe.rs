@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -101,53 +101,16 @@ pub fn path() -> &'static Path {
 fn build() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/probe");
     let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe");
-    let arch = env::consts::ARCH;
-    let musl = format!("{arch}-unknown-linux-musl");
-    let (target, flags) = if has_target(&musl) {
-        (musl, "")
-    } else {
-        (
-            format!("{arch}-unknown-linux-gnu"),
-            "-C target-feature=+crt-static",
-        )
-    };
-    let binary = target_dir.join(&target).join("debug/probe");
+    let binary = target_dir.join("probe");
     if newest(&source) > modified(&binary) {
-        let status = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "orlop-probe",
-                "--target",
-                &target,
-            ])
-            .arg("--manifest-path")
-            .arg(source.join("Cargo.toml"))
-            .arg("--target-dir")
+        let status = Command::new(source.join("build.sh"))
             .arg(&target_dir)
-            .env("RUSTFLAGS", flags)
-            .env("CARGO_PROFILE_DEV_DEBUG", "0")
-            .env("CARGO_PROFILE_DEV_STRIP", "true")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .stdout(Stdio::null())
             .status()
-            .expect("start cargo to build the probe");
+            .expect("start build.sh of the probe");
         assert!(status.success(), "the probe does not build");
-        // cargo leaves the file alone when nothing changed; the next test must not ask again.
-        let _ = fs::File::open(&binary).and_then(|file| file.set_modified(SystemTime::now()));
     }
     binary
-}
-
-/// Whether the standard library of a target is installed.
-fn has_target(target: &str) -> bool {
-    let query = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", target])
-        .output();
-    query.is_ok_and(|output| {
-        let dir = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        output.status.success() && Path::new(&dir).is_dir()
-    })
 }
 
 fn modified(path: &Path) -> SystemTime {

@@ -19,7 +19,7 @@ use std::slice;
 ///
 /// Exits with the command's status; 2 for a wrong call, 3 when a command itself fails.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     let count = usize::try_from(argc).unwrap_or(0);
     // SAFETY: the C runtime passes argc pointers to NUL-terminated strings that live for ever.
     let pointers = unsafe { slice::from_raw_parts(argv, count) };

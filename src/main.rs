@@ -1,6 +1,7 @@
 //! orlop: an OCI low-level container runtime.
 #![allow(dead_code)]
 
+mod bundle;
 mod cgroup;
 mod container;
 mod error;

@@ -11,10 +11,28 @@
 //!
 //! One file a topic; each takes its part of the oci-spec types and gives its part of the plan.
 
+mod assemble;
+mod capabilities;
+mod cpulist;
+mod devices;
+mod hooks;
+mod idmap;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod paths;
+mod process;
+mod scheduling;
+mod sysctl;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use assemble::Context;
+pub use mounts::{ProcRule, proc_rule};
+pub use process::plan as plan_process;
 
 use crate::seccomp::Filter;
 
@@ -371,3 +389,14 @@ pub struct Hook {
     /// Seconds, above zero.
     pub timeout: Option<u64>,
 }
+
+/// One reference token of a JSON pointer, escaped as RFC 6901 wants it.
+pub(crate) fn escape(token: &str) -> std::borrow::Cow<'_, str> {
+    if token.contains(['~', '/']) {
+        return token.replace('~', "~0").replace('/', "~1").into();
+    }
+    token.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! Find and read config.json, once.
+//!
+//! The directory is made absolute as the kernel has it, the file is read whole, up to a bound,
+//! and parsed from memory into oci-spec's types. That is the whole good path. Only when the
+//! parse fails is the text looked at again, as untyped JSON: to mend what the specification
+//! allows and oci-spec does not (`repair`), and then to say which field is wrong.
+
+mod repair;
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime as oci;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result, Step};
+use crate::plan::escape;
+
+/// Longest config.json that is read. All arguments and environment of a process together may
+/// have 6 MiB (execve(2)), and that is by far the longest thing in a config that can work.
+const LIMIT: u64 = 16 << 20;
+
+/// A bundle whose config.json has the right shape. Nothing has been decided yet.
+#[derive(Debug)]
+pub struct Bundle {
+    /// Absolute, without symbolic links.
+    pub dir: PathBuf,
+    pub spec: oci::Spec,
+    /// What was mended or left out while reading.
+    pub warnings: Vec<String>,
+}
+
+impl Bundle {
+    /// Read the bundle in `dir`, which may be relative to the working directory.
+    ///
+    /// # Errors
+    /// No such directory, no config.json, one that is too long, broken JSON (with line and
+    /// column), or a field of a wrong type (with its JSON pointer).
+    pub fn open(dir: &Path) -> Result<Self> {
+        let dir = std::fs::canonicalize(dir).step_on("open the bundle", dir)?;
+        let path = dir.join("config.json");
+        let text = match File::open(&path) {
+            Ok(file) => read(file, &path)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(
+                    Error::invalid("JSON specification file config.json not found").with_path(path),
+                );
+            }
+            Err(error) => return Err(error).step_on("open the config", path),
+        };
+        let (spec, warnings) = parse(&text, repair::config)?;
+        Ok(Self {
+            dir,
+            spec,
+            warnings,
+        })
+    }
+}
+
+/// Read a process object, as `exec --process FILE` has it, with what was mended.
+pub fn read_process(path: &Path) -> Result<(oci::Process, Vec<String>)> {
+    let file = File::open(path).step_on("open the process file", path)?;
+    parse(&read(file, path)?, repair::process)
+}
+
+fn read(file: File, path: &Path) -> Result<Vec<u8>> {
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut text = Vec::with_capacity(length.min(LIMIT) as usize + 1);
+    file.take(LIMIT + 1)
+        .read_to_end(&mut text)
+        .step_on("read", path)?;
+    if text.len() as u64 > LIMIT {
+        return Err(
+            Error::invalid(format!("longer than the {} MiB that are read", LIMIT >> 20))
+                .with_path(path),
+        );
+    }
+    Ok(text)
+}
+
+/// Parse `text`; `mend` puts right, in untyped JSON, what oci-spec refuses without need.
+fn parse<T: DeserializeOwned>(
+    text: &[u8],
+    mend: fn(&mut serde_json::Value, &mut Vec<String>),
+) -> Result<(T, Vec<String>)> {
+    let first = match serde_json::from_slice(text) {
+        Ok(value) => return Ok((value, Vec::new())),
+        Err(error) => error,
+    };
+    let mut json: serde_json::Value =
+        serde_json::from_slice(text).map_err(|error| broken(&error))?;
+    if json.is_null() {
+        return Err(Error::field("", "config cannot be null"));
+    }
+    let mut warnings = Vec::new();
+    mend(&mut json, &mut warnings);
+    match serde_path_to_error::deserialize(json) {
+        Ok(value) => Ok((value, warnings)),
+        Err(error) => {
+            let mut problem = error.inner().to_string();
+            // Untyped JSON has lost its lines; the first parse knows them when nothing was
+            // mended on the way to this error.
+            if first.to_string().starts_with(&problem) {
+                problem = first.to_string();
+            }
+            Err(Error::field(pointer(error.path()), problem))
+        }
+    }
+}
+
+fn broken(error: &serde_json::Error) -> Error {
+    Error::invalid(format!("config.json is not valid JSON: {error}"))
+}
+
+/// The JSON pointer of a path through the types.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter().fold(String::new(), |mut pointer, segment| {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } => pointer.push_str(&format!("/{}", escape(key))),
+            // The value of an enum is the field itself, not something below it.
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+        pointer
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Kind, Target};
+
+    fn fails(text: &str) -> Error {
+        parse::<oci::Spec>(text.as_bytes(), repair::config).unwrap_err()
+    }
+
+    #[test]
+    fn a_bundle_without_a_config_says_so() {
+        let dir = std::env::temp_dir();
+        let dir = dir.canonicalize().unwrap();
+        let error = Bundle::open(&dir).unwrap_err();
+        assert_eq!(error.step, "JSON specification file config.json not found");
+        let path = dir.join("config.json").display().to_string();
+        assert_eq!(error.target, Some(Target::Path(path)));
+        assert_eq!(error.kind, Kind::Invalid);
+    }
+
+    #[test]
+    fn a_bundle_that_is_not_there_says_so() {
+        let error = Bundle::open(Path::new("/nonexistent/bundle")).unwrap_err();
+        assert_eq!(error.errno(), Some(nix::errno::Errno::ENOENT));
+    }
+
+    #[test]
+    fn broken_json_has_line_and_column() {
+        for (text, at) in [
+            (
+                "{\n  \"ociVersion\": \"1.0.0\"\n  \"root\": 1}",
+                "line 3 column 3",
+            ),
+            ("{\"ociVersion\": ", "line 1 column 15"),
+            ("", "line 1 column 0"),
+            ("{} {}", "line 1 column 4"),
+        ] {
+            let error = fails(text);
+            assert!(error.step.contains("not valid JSON"), "{error}");
+            assert!(error.step.ends_with(at), "{text:?}: {error}");
+        }
+        assert_eq!(fails("null").step, "config cannot be null");
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error() {
+        let text = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(fails(&text).step.contains("recursion limit"));
+    }
+
+    #[test]
+    fn a_wrong_type_has_its_pointer_and_its_line() {
+        for (text, pointer) in [
+            ("{\"root\": {\"path\": 1}}", "/root/path"),
+            ("{\"mounts\": [{\"destination\": \"/\"}, {}]}", "/mounts/1"),
+            (
+                "{\"linux\": {\"namespaces\": [{\"type\": \"mnt2\"}]}}",
+                "/linux/namespaces/0/type",
+            ),
+            (
+                "{\"linux\": {\"sysctl\": {\"net/ipv4\": 1}}}",
+                "/linux/sysctl/net~1ipv4",
+            ),
+            (
+                "{\"hooks\": {\"poststop\": [{\"path\": \"/x\", \"timeout\": \"1\"}]}}",
+                "/hooks/poststop/0/timeout",
+            ),
+            ("[]", ""),
+        ] {
+            let error = fails(text);
+            assert_eq!(
+                error.target,
+                Some(Target::Field(pointer.to_owned())),
+                "{error}"
+            );
+            assert!(error.step.contains("line 1 column"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_config_that_never_ends_is_not_read_to_its_end() {
+        let file = File::open("/dev/zero").unwrap();
+        let error = read(file, Path::new("/dev/zero")).unwrap_err();
+        assert!(error.step.contains("16 MiB"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_capability_is_a_warning() {
+        let text = r#"{"process": {"cwd": "/", "user": {}, "capabilities":
+            {"bounding": ["CAP_FUTURE", "CAP_KILL"], "ambient": ["CAP_FUTURE"]}}}"#;
+        let (spec, warnings) = parse::<oci::Spec>(text.as_bytes(), repair::config).unwrap();
+        let sets = spec
+            .process()
+            .as_ref()
+            .unwrap()
+            .capabilities()
+            .clone()
+            .unwrap();
+        assert_eq!(sets.bounding().as_ref().unwrap().len(), 1);
+        assert!(sets.ambient().as_ref().unwrap().is_empty());
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("CAP_FUTURE"));
+    }
+}

@@ -1,0 +1,278 @@
+//! `Plan::new`: the page on which the topics meet.
+//!
+//! Order matters only where one topic needs another's answer: namespaces come first, since
+//! mounts, ids, sysctls and capabilities are judged by them; the cgroup comes before the mounts
+//! that show it; mounts come before the devices. Before all of that, whole sections that this
+//! build or this platform cannot act on are refused by name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use oci_spec::runtime as oci;
+
+use super::{
+    Cgroup, NamespaceKind, Namespaces, Plan, Rootfs, devices, hooks, mounts, namespaces, paths,
+    process, scheduling, sysctl,
+};
+use crate::error::{Error, Result};
+use crate::host::Host;
+
+/// What a plan depends on beside the config and the host: the arguments of create.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// A valid container id.
+    pub id: &'a str,
+    /// Absolute path of the bundle directory.
+    pub bundle: &'a Path,
+    /// `--systemd-cgroup`.
+    pub systemd_cgroup: bool,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+}
+
+impl Plan {
+    /// Turn a config into what will be done. Pure but for the questions that `host` asks once.
+    ///
+    /// # Errors
+    /// The first field that is wrong, with its JSON pointer.
+    pub fn new(spec: &oci::Spec, context: &Context, host: &Host) -> Result<Self> {
+        check_sections(spec)?;
+        let linux = spec.linux().as_ref();
+        let mut warnings = Vec::new();
+
+        let namespaces = namespaces::plan(linux)?;
+        if host.is_rootless() && !namespaces.has(NamespaceKind::User) {
+            return Err(Error::field(
+                "/linux/namespaces",
+                "rootless container requires user namespaces",
+            ));
+        }
+        let rootfs = rootfs(spec, context, &namespaces)?;
+        let cgroup = Cgroup {
+            path: Path::new("/").join(context.id),
+            dirs: Vec::new(),
+            writes: Vec::new(),
+            devices: Vec::new(),
+        };
+        let around = mounts::Around {
+            bundle: context.bundle,
+            namespaces: &namespaces,
+            cgroup: &cgroup,
+            v2_only: host.layout()?.is_v2_only(),
+            rootless: host.is_rootless(),
+        };
+        let mounts = mounts::plan(
+            spec.mounts().as_deref().unwrap_or_default(),
+            &around,
+            &mut warnings,
+        )?;
+        let listed = linux.and_then(|linux| linux.devices().as_deref());
+        let devices = if namespaces.is_new(NamespaceKind::Mount) {
+            devices::plan(listed.unwrap_or_default(), &mounts, &mut warnings)?
+        } else if listed.is_some_and(|list| !list.is_empty()) {
+            return Err(mounts::no_mount_namespace("/linux/devices"));
+        } else {
+            Vec::new()
+        };
+        let restricted = |list: Option<&[String]>, at: &str| match list {
+            None | Some([]) => Ok(Vec::new()),
+            Some(_) if !namespaces.is_new(NamespaceKind::Mount) => {
+                Err(mounts::no_mount_namespace(at))
+            }
+            Some(list) => paths::plan(list, at),
+        };
+        let masked_paths = restricted(
+            linux.and_then(|linux| linux.masked_paths().as_deref()),
+            "/linux/maskedPaths",
+        )?;
+        let readonly_paths = restricted(
+            linux.and_then(|linux| linux.readonly_paths().as_deref()),
+            "/linux/readonlyPaths",
+        )?;
+        let name =
+            |name: &Option<String>, at| namespaces::host_name(name.as_ref(), at, &namespaces);
+        Ok(Self {
+            id: context.id.to_owned(),
+            bundle: context.bundle.to_owned(),
+            oci_version: version(spec.version(), &mut warnings)?,
+            annotations: annotations(spec)?,
+            hostname: name(spec.hostname(), "/hostname")?,
+            domainname: name(spec.domainname(), "/domainname")?,
+            sysctl: match linux.and_then(|linux| linux.sysctl().as_ref()) {
+                Some(settings) => sysctl::plan(settings, &namespaces)?,
+                None => Vec::new(),
+            },
+            process: process_of(spec, &namespaces, host, &mut warnings)?,
+            hooks: hooks::plan(spec.hooks().as_ref())?,
+            namespaces,
+            rootfs,
+            mounts,
+            devices,
+            masked_paths,
+            readonly_paths,
+            cgroup,
+            warnings,
+        })
+    }
+}
+
+/// Refuse what would otherwise be ignored. The specification lets a config carry the section
+/// of another platform only when that platform is its target, and `vm` asks for a hypervisor.
+fn check_sections(spec: &oci::Spec) -> Result<()> {
+    for (set, name) in [
+        (spec.solaris().is_some(), "solaris"),
+        (spec.windows().is_some(), "windows"),
+        (spec.vm().is_some(), "vm"),
+        (spec.zos().is_some(), "zos"),
+    ] {
+        if set {
+            return Err(Error::field(
+                format!("/{name}"),
+                format!("{name} is not supported: this is a runtime for Linux containers"),
+            ));
+        }
+    }
+    let Some(linux) = spec.linux() else {
+        return Ok(());
+    };
+    let net_devices = linux
+        .net_devices()
+        .as_ref()
+        .is_some_and(|map| !map.is_empty());
+    for (set, name) in [
+        (net_devices, "netDevices"),
+        (linux.intel_rdt().is_some(), "intelRdt"),
+    ] {
+        if set {
+            return Err(Error::field(
+                format!("/linux/{name}"),
+                format!("linux.{name} is not supported by this build yet"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Any 1.x is taken: the specification promises that a config of an older or newer minor
+/// version stays readable.
+fn version(version: &str, warnings: &mut Vec<String>) -> Result<String> {
+    if version.is_empty() {
+        warnings.push("the config has no ociVersion (config.json: /ociVersion)".to_owned());
+    } else if !version.starts_with("1.") {
+        return Err(Error::field(
+            "/ociVersion",
+            format!("version {version:?} of the specification is not supported, only 1.x is"),
+        ));
+    }
+    Ok(version.to_owned())
+}
+
+fn annotations(spec: &oci::Spec) -> Result<BTreeMap<String, String>> {
+    let mut sorted = BTreeMap::new();
+    for (key, value) in spec.annotations().iter().flatten() {
+        // config.md, "Annotations": keys MUST NOT be an empty string.
+        if key.is_empty() {
+            return Err(Error::field(
+                "/annotations/",
+                "an annotation must have a name",
+            ));
+        }
+        sorted.insert(key.clone(), value.clone());
+    }
+    Ok(sorted)
+}
+
+fn rootfs(spec: &oci::Spec, context: &Context, namespaces: &Namespaces) -> Result<Rootfs> {
+    let Some(root) = spec.root() else {
+        return Err(Error::field("/root", "root must be specified"));
+    };
+    if root.path().as_os_str().is_empty() {
+        return Err(Error::field("/root/path", "root.path must be specified"));
+    }
+    paths::no_nul_path(root.path(), || "/root/path".to_owned())?;
+    let readonly = root.readonly().unwrap_or(false);
+    let private = namespaces.is_new(NamespaceKind::Mount);
+    if readonly && !private {
+        return Err(mounts::no_mount_namespace("/root/readonly"));
+    }
+    let linux = spec.linux().as_ref();
+    let word = linux
+        .and_then(|linux| linux.rootfs_propagation().as_deref())
+        .filter(|word| !word.is_empty());
+    let propagation = word
+        .map(|word| propagation(word, context.no_pivot))
+        .transpose()?;
+    if propagation.is_some() && !private {
+        return Err(mounts::no_mount_namespace("/linux/rootfsPropagation"));
+    }
+    let mount_label = linux
+        .and_then(|linux| linux.mount_label().clone())
+        .filter(|label| !label.is_empty());
+    if let Some(label) = &mount_label {
+        paths::no_nul(label.as_bytes(), || "/linux/mountLabel".to_owned())?;
+    }
+    Ok(Rootfs {
+        path: paths::clean(&context.bundle.join(root.path())),
+        readonly,
+        propagation,
+        mount_label,
+    })
+}
+
+fn propagation(word: &str, no_pivot: bool) -> Result<u64> {
+    const AT: &str = "/linux/rootfsPropagation";
+    let (kind, recursive) = match word.strip_prefix('r') {
+        Some(kind) => (kind, libc::MS_REC),
+        None => (word, 0),
+    };
+    let flags = match kind {
+        "private" => libc::MS_PRIVATE,
+        "slave" => libc::MS_SLAVE,
+        "shared" => libc::MS_SHARED,
+        "unbindable" => libc::MS_UNBINDABLE,
+        _ => {
+            return Err(
+                Error::field(AT, format!("propagation {word:?} is not known")).with_hint(
+                    "private, slave, shared, unbindable, or one of them with r in front",
+                ),
+            );
+        }
+    };
+    // Without pivot_root the host's tree stays reachable below the root, so its unmounts must
+    // go on being seen.
+    if no_pivot && kind == "private" {
+        return Err(Error::field(
+            AT,
+            "a private root is not safe without pivot_root",
+        ));
+    }
+    Ok(flags | recursive)
+}
+
+fn process_of(
+    spec: &oci::Spec,
+    namespaces: &Namespaces,
+    host: &Host,
+    warnings: &mut Vec<String>,
+) -> Result<super::Process> {
+    let Some(entry) = spec.process() else {
+        return Err(Error::field(
+            "/process",
+            "process property must not be empty",
+        ));
+    };
+    let mut plan = process::plan(entry, "/process", namespaces, host, warnings)?;
+    if let Some(linux) = spec.linux() {
+        plan.personality = linux
+            .personality()
+            .as_ref()
+            .map(scheduling::personality)
+            .transpose()?;
+        plan.memory_policy = linux
+            .memory_policy()
+            .as_ref()
+            .map(scheduling::memory_policy)
+            .transpose()?;
+    }
+    Ok(plan)
+}

@@ -1,0 +1,221 @@
+//! Device nodes: the six that every container has, and those of `linux.devices`.
+//!
+//! config-linux.md, "Default Devices", lists null, zero, full, random, urandom and tty (console
+//! and ptmx are no nodes of this kind: the terminal and devpts bring them). An entry of the
+//! config at the same path takes the default's place. Where the container gets a /dev by a
+//! bind mount, that directory is the host's and no node is made in it.
+
+use std::path::Path;
+
+use oci_spec::runtime as oci;
+
+use super::{Device, DeviceKind, Mount, MountKind, Plan, paths};
+use crate::error::{Error, Result};
+
+const DEFAULTS: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// Largest numbers that the kernel's dev_t holds: 12 and 20 bits.
+const MAX_MAJOR: i64 = (1 << 12) - 1;
+const MAX_MINOR: i64 = (1 << 20) - 1;
+
+impl Plan {
+    /// Whether nodes, links and ptmx are made in /dev: not where /dev is a bind mount.
+    pub fn sets_up_dev(&self) -> bool {
+        sets_up_dev(&self.mounts)
+    }
+}
+
+fn sets_up_dev(mounts: &[Mount]) -> bool {
+    !mounts.iter().any(|mount| {
+        mount.target == Path::new("/dev") && matches!(mount.what, MountKind::Bind { .. })
+    })
+}
+
+/// Plan the nodes; `mounts` is the plan of the mounts.
+pub fn plan(
+    list: &[oci::LinuxDevice],
+    mounts: &[Mount],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Device>> {
+    let mut devices: Vec<Device> = DEFAULTS
+        .iter()
+        .map(|(path, major, minor)| Device {
+            field: String::new(),
+            path: path.into(),
+            kind: DeviceKind::Char,
+            major: *major,
+            minor: *minor,
+            mode: 0o666,
+            uid: 0,
+            gid: 0,
+        })
+        .collect();
+    for (index, entry) in list.iter().enumerate() {
+        let device = one(entry, format!("/linux/devices/{index}"))?;
+        match devices.iter_mut().find(|other| other.path == device.path) {
+            Some(other) if other.field.is_empty() => *other = device,
+            Some(other) if same_node(other, &device) => {}
+            Some(other) => {
+                return Err(Error::field(
+                    format!("{}/path", device.field),
+                    format!("another device at this path: {}", other.field),
+                ));
+            }
+            None => devices.push(device),
+        }
+    }
+    if !sets_up_dev(mounts) {
+        if !list.is_empty() {
+            warnings.push(
+                "/dev is a bind mount, so no device is made in it (config.json: /linux/devices)"
+                    .to_owned(),
+            );
+        }
+        devices.clear();
+    }
+    Ok(devices)
+}
+
+fn same_node(a: &Device, b: &Device) -> bool {
+    (a.kind, a.major, a.minor) == (b.kind, b.major, b.minor)
+}
+
+fn one(entry: &oci::LinuxDevice, field: String) -> Result<Device> {
+    let path = entry.path();
+    paths::no_nul_path(path, || format!("{field}/path"))?;
+    let clean = paths::clean(path);
+    if !path.is_absolute() || clean == Path::new("/") {
+        return Err(Error::field(
+            format!("{field}/path"),
+            format!(
+                "device path {} must be an absolute path of a file",
+                path.display()
+            ),
+        ));
+    }
+    let kind = match entry.typ() {
+        // "u" is an unbuffered character device, for mknod(1) the same as "c".
+        oci::LinuxDeviceType::C | oci::LinuxDeviceType::U => DeviceKind::Char,
+        oci::LinuxDeviceType::B => DeviceKind::Block,
+        oci::LinuxDeviceType::P => DeviceKind::Fifo,
+        oci::LinuxDeviceType::A => {
+            return Err(Error::field(
+                format!("{field}/type"),
+                "a device node must be of type c, b, u or p; \"a\" is for cgroup rules",
+            ));
+        }
+    };
+    let number = |value: i64, max: i64, name: &str| {
+        // A FIFO has no numbers; what the config says for it means nothing.
+        if kind == DeviceKind::Fifo {
+            return Ok(0);
+        }
+        match u32::try_from(value) {
+            Ok(number) if value <= max => Ok(number),
+            _ => Err(Error::field(
+                format!("{field}/{name}"),
+                format!("device number {value} is not between 0 and {max}"),
+            )),
+        }
+    };
+    Ok(Device {
+        major: number(entry.major(), MAX_MAJOR, "major")?,
+        minor: number(entry.minor(), MAX_MINOR, "minor")?,
+        // Engines pass st_mode as stat(2) gave it, file type included.
+        mode: entry.file_mode().unwrap_or(0o666) & 0o7777,
+        uid: entry.uid().unwrap_or(0),
+        gid: entry.gid().unwrap_or(0),
+        path: clean,
+        kind,
+        field,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::{plan_of, pointer_of, with_linux};
+    use serde_json::{Value, json};
+
+    fn of(devices: Value) -> Result<Vec<Device>> {
+        let linux = json!({"namespaces": [{"type": "mount"}], "devices": devices});
+        plan_of(&with_linux(linux)).map(|plan| plan.devices)
+    }
+
+    #[test]
+    fn the_six_defaults_are_there() {
+        let devices = of(json!([])).unwrap();
+        assert_eq!(devices.len(), 6);
+        assert!(devices.iter().all(|device| device.mode == 0o666));
+    }
+
+    #[test]
+    fn an_entry_takes_the_place_of_a_default() {
+        let devices = of(json!([
+            {"path": "/dev//null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o20600},
+            {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "uid": 7, "gid": 8},
+            {"path": "/run/pipe", "type": "p"}
+        ]))
+        .unwrap();
+        assert_eq!(devices.len(), 8);
+        assert_eq!(
+            (devices[0].mode, devices[0].field.as_str()),
+            (0o600, "/linux/devices/0")
+        );
+        assert_eq!(
+            (devices[6].uid, devices[6].gid, devices[6].minor),
+            (7, 8, 229)
+        );
+        assert_eq!(devices[7].kind, DeviceKind::Fifo);
+    }
+
+    #[test]
+    fn bad_devices_are_refused_by_name() {
+        for (device, pointer) in [
+            (
+                json!({"path": "dev/x", "type": "c", "major": 1, "minor": 3}),
+                "path",
+            ),
+            (
+                json!({"path": "/", "type": "c", "major": 1, "minor": 3}),
+                "path",
+            ),
+            (
+                json!({"path": "/dev/x", "type": "a", "major": 1, "minor": 3}),
+                "type",
+            ),
+            (
+                json!({"path": "/dev/x", "type": "c", "major": -1, "minor": 3}),
+                "major",
+            ),
+            (
+                json!({"path": "/dev/x", "type": "b", "major": 1, "minor": 1 << 20}),
+                "minor",
+            ),
+        ] {
+            let error = of(json!([device])).unwrap_err();
+            assert_eq!(pointer_of(&error), format!("/linux/devices/0/{pointer}"));
+        }
+        let node = |minor| json!({"path": "/dev/x", "type": "c", "major": 1, "minor": minor});
+        assert_eq!(of(json!([node(3), node(3)])).unwrap().len(), 7);
+        let error = of(json!([node(3), node(4)])).unwrap_err();
+        assert_eq!(pointer_of(&error), "/linux/devices/1/path");
+    }
+
+    #[test]
+    fn a_bound_dev_is_left_alone() {
+        let mut spec = with_linux(json!({"namespaces": [{"type": "mount"}],
+            "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]}));
+        spec["mounts"] = json!([{"destination": "/dev/", "source": "/dev", "options": ["rbind"]}]);
+        let plan = plan_of(&spec).unwrap();
+        assert!(!plan.sets_up_dev() && plan.devices.is_empty());
+        assert!(plan.warnings[0].contains("/linux/devices"));
+    }
+}

@@ -1,0 +1,522 @@
+//! `mounts` of config.json: from the words of each entry to a typed [`Mount`].
+//!
+//! An entry is a bind when it says `bind` or `rbind`, a cgroup mount when its type is
+//! `cgroup`, else a new filesystem. Targets become absolute and clean, relative bind sources
+//! count from the bundle. Two things can only be seen when the mount is made and are left to
+//! `init`: whether the source of a bind on /proc is a procfs, and where symbolic links in the
+//! rootfs take a target; both ask [`proc_rule`] again.
+
+use std::path::Path;
+
+use oci_spec::runtime as oci;
+
+use super::mount_options::Options;
+use super::{Cgroup, Cgroup1Mount, Mount, MountIdMap, MountKind, NamespaceKind, Namespaces};
+use super::{idmap, paths};
+use crate::error::{Error, Result};
+
+/// What the entries are planned against.
+pub struct Around<'a> {
+    pub bundle: &'a Path,
+    pub namespaces: &'a Namespaces,
+    pub cgroup: &'a Cgroup,
+    /// Whether the host has cgroup v2 only.
+    pub v2_only: bool,
+    pub rootless: bool,
+}
+
+/// Plan the whole list, in its order.
+pub fn plan(
+    list: &[oci::Mount],
+    around: &Around,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Mount>> {
+    if !list.is_empty() && !around.namespaces.is_new(NamespaceKind::Mount) {
+        return Err(no_mount_namespace("/mounts"));
+    }
+    list.iter()
+        .enumerate()
+        .map(|(index, entry)| one(entry, format!("/mounts/{index}"), around, warnings))
+        .collect()
+}
+
+/// The error of a field that would change the host's mounts, as the container has none.
+pub fn no_mount_namespace(at: &str) -> Error {
+    Error::field(at, "not possible without a new mount namespace")
+        .with_hint("it would change the mounts of the host")
+}
+
+fn one(
+    entry: &oci::Mount,
+    field: String,
+    around: &Around,
+    warnings: &mut Vec<String>,
+) -> Result<Mount> {
+    let destination = entry.destination();
+    paths::no_nul_path(destination, || format!("{field}/destination"))?;
+    if destination.as_os_str().is_empty() {
+        return Err(Error::field(
+            format!("{field}/destination"),
+            "must not be empty",
+        ));
+    }
+    if !destination.is_absolute() {
+        warnings.push(format!(
+            "mount destination {} is relative, which is deprecated: it is taken as relative to / \
+             (config.json: {field}/destination)",
+            destination.display()
+        ));
+    }
+    let target = paths::clean(destination);
+    let words = entry.options().as_deref().unwrap_or_default();
+    for (index, word) in words.iter().enumerate() {
+        paths::no_nul(word.as_bytes(), || format!("{field}/options/{index}"))?;
+    }
+    let mut options = Options::read(words);
+    let fstype = entry.typ().as_deref().unwrap_or_default();
+    paths::no_nul(fstype.as_bytes(), || format!("{field}/type"))?;
+    if fstype == "bind" && options.bind.is_none() {
+        options.bind = Some(false);
+    }
+    let what = kind(entry, fstype, &options, &field, around)?;
+    let idmap = id_map(entry, options.idmap.take(), &what, &field, around)?;
+    check_target(&target, &what, &field)?;
+    if options.copy_up
+        && !matches!(&what, MountKind::Filesystem { fstype, .. } if fstype == "tmpfs")
+    {
+        return Err(Error::field(
+            format!("{field}/options"),
+            "tmpcopyup is for a tmpfs only",
+        ));
+    }
+    Ok(Mount {
+        target,
+        source: source_text(entry).to_owned(),
+        what,
+        flags: options.flags,
+        cleared: options.cleared,
+        recursive_set: options.recursive_set,
+        recursive_clear: options.recursive_clear,
+        propagation: options.propagation,
+        copy_up: options.copy_up,
+        idmap,
+        field,
+    })
+}
+
+fn source_text(entry: &oci::Mount) -> &str {
+    // JSON text is UTF-8, so nothing is lost.
+    entry
+        .source()
+        .as_deref()
+        .and_then(Path::to_str)
+        .unwrap_or_default()
+}
+
+fn kind(
+    entry: &oci::Mount,
+    fstype: &str,
+    options: &Options,
+    field: &str,
+    around: &Around,
+) -> Result<MountKind> {
+    let source = Path::new(source_text(entry));
+    paths::no_nul_path(source, || format!("{field}/source"))?;
+    if let Some(recursive) = options.bind {
+        if let Some((index, _)) = options.data.first() {
+            return Err(Error::field(
+                format!("{field}/options/{index}"),
+                "bind mounts cannot have any filesystem-specific options applied",
+            ));
+        }
+        if source.as_os_str().is_empty() {
+            return Err(Error::field(
+                format!("{field}/source"),
+                "a bind mount needs a source",
+            ));
+        }
+        return Ok(MountKind::Bind {
+            source: around.bundle.join(source),
+            recursive,
+        });
+    }
+    match fstype {
+        "" => Err(Error::field(
+            format!("{field}/type"),
+            "a mount that is not a bind needs a type",
+        )),
+        "cgroup" => Ok(cgroup(around)),
+        _ => {
+            check_owner(fstype, options, field, around.namespaces)?;
+            Ok(MountKind::Filesystem {
+                fstype: fstype.to_owned(),
+                data: options.data(),
+            })
+        }
+    }
+}
+
+/// `uid=` and `gid=` of a filesystem that is mounted inside a new user namespace must be
+/// mapped there; the kernel's answer would be a bare EINVAL.
+fn check_owner(
+    fstype: &str,
+    options: &Options,
+    field: &str,
+    namespaces: &Namespaces,
+) -> Result<()> {
+    if !namespaces.is_new(NamespaceKind::User) || !matches!(fstype, "tmpfs" | "devpts") {
+        return Ok(());
+    }
+    for (index, word) in &options.data {
+        let (maps, id) = match word.split_once('=') {
+            Some(("uid", id)) => (&namespaces.uid_mappings, id),
+            Some(("gid", id)) => (&namespaces.gid_mappings, id),
+            _ => continue,
+        };
+        if id.parse().is_ok_and(|id| !idmap::maps_id(maps, id)) {
+            return Err(Error::field(
+                format!("{field}/options/{index}"),
+                format!("{word}: the id is not mapped in the container's user namespace"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn cgroup(around: &Around) -> MountKind {
+    let dirs = &around.cgroup.dirs;
+    if around.v2_only {
+        return MountKind::Cgroup2 {
+            host_dir: dirs.first().map(|dir| dir.dir.clone()).unwrap_or_default(),
+        };
+    }
+    let mut entries = Vec::with_capacity(dirs.len());
+    let mut links = Vec::new();
+    // The unified hierarchy of a hybrid host (key "") is not shown to the container: programs
+    // that find it take the host for one with v2.
+    for dir in dirs
+        .iter()
+        .filter(|dir| dir.controllers.iter().all(|key| !key.is_empty()))
+    {
+        let name = dir
+            .mount
+            .file_name()
+            .and_then(|name| name.to_str())
+            .map_or_else(|| dir.controllers.join(","), str::to_owned);
+        // Joined hierarchies are found by each of their names, as on the host.
+        if dir.controllers.len() > 1 {
+            for controller in dir.controllers.iter().filter(|key| **key != name) {
+                links.push((controller.clone(), name.clone()));
+            }
+        }
+        entries.push(Cgroup1Mount {
+            name,
+            host_dir: dir.dir.clone(),
+            fstype: "cgroup".to_owned(),
+            data: dir.controllers.join(","),
+        });
+    }
+    MountKind::Cgroup1 { entries, links }
+}
+
+fn id_map(
+    entry: &oci::Mount,
+    asked: Option<MountIdMap>,
+    what: &MountKind,
+    field: &str,
+    around: &Around,
+) -> Result<Option<MountIdMap>> {
+    let maps = |list: &Option<Vec<oci::LinuxIdMapping>>, name| {
+        idmap::plan(
+            list.as_deref().unwrap_or_default(),
+            &format!("{field}/{name}"),
+        )
+    };
+    let uid_mappings = maps(entry.uid_mappings(), "uidMappings")?;
+    let gid_mappings = maps(entry.gid_mappings(), "gidMappings")?;
+    let own = !uid_mappings.is_empty() || !gid_mappings.is_empty();
+    let recursive = match asked {
+        Some(asked) => asked.recursive,
+        None if own => false,
+        None => return Ok(None),
+    };
+    if !matches!(what, MountKind::Bind { .. }) {
+        return Err(Error::field(
+            field,
+            "id-mapped mounts are only supported for bind-mounts",
+        ));
+    }
+    if around.rootless {
+        return Err(Error::field(
+            field,
+            "id-mapped mounts are not supported for rootless containers",
+        ));
+    }
+    if own && (uid_mappings.is_empty() || gid_mappings.is_empty())
+        || !own && !around.namespaces.has(NamespaceKind::User)
+    {
+        return Err(Error::field(
+            field,
+            "id-mapped mounts must have both uid and gid mappings specified",
+        ));
+    }
+    Ok(Some(MountIdMap {
+        recursive,
+        uid_mappings,
+        gid_mappings,
+    }))
+}
+
+/// What may be mounted at a path, as far as /proc is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcRule {
+    /// Not below /proc: anything.
+    Outside,
+    /// /proc itself: a new procfs, or a bind of one.
+    Procfs,
+    /// A file below /proc that lxcfs and its like stand in for: anything.
+    Known,
+    /// Else below /proc: nothing, as a program that trusts the file would be lied to
+    /// (CVE-2019-16884 and its kin).
+    Refused,
+}
+
+/// Files that lxcfs emulates, or that engines hide or fake.
+const KNOWN: [&str; 10] = [
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "uptime",
+    "sys/crypto/fips_enabled",
+    "sys/kernel/ns_last_pid",
+];
+
+/// The rule for `path`, absolute inside the rootfs, clean and, at the time of mounting, with
+/// its symbolic links resolved.
+pub fn proc_rule(path: &Path) -> ProcRule {
+    match path.strip_prefix("/proc") {
+        Err(_) => ProcRule::Outside,
+        Ok(rest) if rest.as_os_str().is_empty() => ProcRule::Procfs,
+        Ok(rest) if KNOWN.iter().any(|known| rest == Path::new(known)) => ProcRule::Known,
+        Ok(_) => ProcRule::Refused,
+    }
+}
+
+fn check_target(target: &Path, what: &MountKind, field: &str) -> Result<()> {
+    let fstype = match what {
+        MountKind::Filesystem { fstype, .. } => fstype.as_str(),
+        _ => "",
+    };
+    let problem = match proc_rule(target) {
+        ProcRule::Outside | ProcRule::Known => return Ok(()),
+        // Whether the source of a bind is a procfs is seen when it is opened.
+        ProcRule::Procfs if fstype == "proc" || matches!(what, MountKind::Bind { .. }) => {
+            return Ok(());
+        }
+        ProcRule::Procfs => "it is not of type proc",
+        ProcRule::Refused => "it is inside /proc",
+    };
+    Err(Error::field(
+        format!("{field}/destination"),
+        format!("{:?} cannot be mounted because {problem}", target.display()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::{plan_of, pointer_of, with_linux};
+    use serde_json::{Value, json};
+
+    fn of(mount: Value) -> Result<Mount> {
+        let mut spec = with_linux(json!({"namespaces": [{"type": "mount"}]}));
+        spec["mounts"] = json!([mount]);
+        plan_of(&spec).map(|mut plan| plan.mounts.remove(0))
+    }
+
+    #[test]
+    fn a_new_filesystem_keeps_its_data_apart_from_its_flags() {
+        let mount = of(
+            json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+            "options": ["nosuid", "mode=1777", "ro", "size=64k"]}),
+        )
+        .unwrap();
+        assert_eq!(mount.flags, libc::MS_NOSUID | libc::MS_RDONLY);
+        assert_eq!(mount.source, "shm");
+        assert_eq!(
+            mount.what,
+            MountKind::Filesystem {
+                fstype: "tmpfs".into(),
+                data: "mode=1777,size=64k".into()
+            }
+        );
+    }
+
+    #[test]
+    fn a_relative_bind_source_counts_from_the_bundle() {
+        let mount = of(
+            json!({"destination": "/d", "source": "data", "type": "none",
+            "options": ["rbind", "rslave"]}),
+        )
+        .unwrap();
+        assert_eq!(
+            mount.what,
+            MountKind::Bind {
+                source: "/bundle/data".into(),
+                recursive: true
+            }
+        );
+        assert_eq!(mount.propagation, [libc::MS_SLAVE | libc::MS_REC]);
+        assert_eq!(mount.flags, 0);
+    }
+
+    #[test]
+    fn a_relative_destination_is_warned_of_and_made_absolute() {
+        let mut spec = with_linux(json!({"namespaces": [{"type": "mount"}]}));
+        spec["mounts"] = json!([{"destination": "data/../srv", "type": "tmpfs"}]);
+        let plan = plan_of(&spec).unwrap();
+        assert_eq!(plan.mounts[0].target, Path::new("/srv"));
+        assert!(plan.warnings[0].contains("/mounts/0/destination"));
+    }
+
+    #[test]
+    fn what_cannot_be_mounted_is_refused_by_name() {
+        let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+        for (mount, pointer, words) in [
+            (
+                json!({"destination": "/d", "source": "/s", "options": ["bind", "size=1"]}),
+                "/mounts/0/options/1",
+                "bind mounts cannot have any filesystem-specific options applied",
+            ),
+            (
+                json!({"destination": "/d"}),
+                "/mounts/0/type",
+                "needs a type",
+            ),
+            (
+                json!({"destination": "/d", "options": ["bind"]}),
+                "/mounts/0/source",
+                "needs a source",
+            ),
+            (
+                json!({"destination": "", "type": "tmpfs"}),
+                "/mounts/0/destination",
+                "empty",
+            ),
+            (
+                json!({"destination": "/proc", "type": "tmpfs"}),
+                "/mounts/0/destination",
+                "\"/proc\" cannot be mounted because it is not of type proc",
+            ),
+            (
+                json!({"destination": "/proc/self/attr", "source": "/s", "options": ["bind"]}),
+                "/mounts/0/destination",
+                "cannot be mounted because it is inside /proc",
+            ),
+            (
+                json!({"destination": "/x/../proc/self", "type": "tmpfs"}),
+                "/mounts/0/destination",
+                "inside /proc",
+            ),
+            (
+                json!({"destination": "/d", "type": "tmpfs", "options": ["idmap"]}),
+                "/mounts/0",
+                "only supported for bind-mounts",
+            ),
+            (
+                json!({"destination": "/d", "source": "/s", "options": ["bind", "idmap"]}),
+                "/mounts/0",
+                "both uid and gid mappings",
+            ),
+            (
+                json!({"destination": "/d", "source": "/s", "options": ["bind"],
+                    "uidMappings": map}),
+                "/mounts/0",
+                "both uid and gid mappings",
+            ),
+            (
+                json!({"destination": "/d", "source": "/s", "options": ["bind", "tmpcopyup"]}),
+                "/mounts/0/options",
+                "tmpfs only",
+            ),
+            (
+                json!({"destination": "/d", "type": "tmpfs", "options": ["ro", "a\0b"]}),
+                "/mounts/0/options/1",
+                "NUL",
+            ),
+        ] {
+            let error = of(mount.clone()).unwrap_err();
+            assert_eq!(pointer_of(&error), pointer, "{mount}");
+            assert!(error.step.contains(words), "{mount}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_known_files_below_proc_may_be_stood_in_for() {
+        for (path, rule) in [
+            ("/proc", ProcRule::Procfs),
+            ("/proc/uptime", ProcRule::Known),
+            ("/proc/sys/kernel/ns_last_pid", ProcRule::Known),
+            ("/proc/uptime/x", ProcRule::Refused),
+            ("/proc/sys", ProcRule::Refused),
+            ("/process", ProcRule::Outside),
+            ("/srv/proc", ProcRule::Outside),
+        ] {
+            assert_eq!(proc_rule(Path::new(path)), rule, "{path}");
+        }
+        let bind = json!({"destination": "/proc", "source": "/proc", "options": ["rbind"]});
+        assert!(of(bind).is_ok());
+    }
+
+    #[test]
+    fn an_idmap_is_the_mounts_own_or_the_containers() {
+        let map = json!([{"containerID": 0, "hostID": 1000, "size": 9}]);
+        let own = of(
+            json!({"destination": "/d", "source": "/s", "options": ["bind", "ridmap"],
+            "uidMappings": map, "gidMappings": map}),
+        )
+        .unwrap()
+        .idmap
+        .unwrap();
+        assert!(own.recursive);
+        assert_eq!(own.uid_mappings[0].host, 1000);
+
+        let mut spec = with_linux(json!({"uidMappings": map, "gidMappings": map,
+            "namespaces": [{"type": "mount"}, {"type": "user"}]}));
+        spec["mounts"] = json!([{"destination": "/d", "source": "/s",
+            "options": ["bind", "idmap"]}]);
+        let idmap = plan_of(&spec).unwrap().mounts.remove(0).idmap.unwrap();
+        assert!(!idmap.recursive && idmap.uid_mappings.is_empty());
+    }
+
+    #[test]
+    fn an_owner_that_is_not_mapped_is_refused() {
+        let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+        let mut spec = with_linux(json!({"uidMappings": map, "gidMappings": map,
+            "namespaces": [{"type": "mount"}, {"type": "user"}]}));
+        spec["mounts"] = json!([{"destination": "/dev/pts", "type": "devpts",
+            "options": ["nosuid", "gid=5"]}]);
+        assert_eq!(
+            pointer_of(&plan_of(&spec).unwrap_err()),
+            "/mounts/0/options/1"
+        );
+        spec["mounts"][0]["options"][1] = json!("gid=0");
+        assert!(plan_of(&spec).is_ok());
+    }
+
+    #[test]
+    fn without_a_new_mount_namespace_there_are_no_mounts() {
+        for namespaces in [
+            json!([]),
+            json!([{"type": "mount", "path": "/proc/1/ns/mnt"}]),
+        ] {
+            let mut spec = with_linux(json!({"namespaces": namespaces}));
+            spec["mounts"] = json!([{"destination": "/d", "type": "tmpfs"}]);
+            assert_eq!(pointer_of(&plan_of(&spec).unwrap_err()), "/mounts");
+        }
+    }
+}

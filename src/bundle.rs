@@ -85,6 +85,13 @@ fn parse<T: DeserializeOwned>(
     mend: fn(&mut serde_json::Value, &mut Vec<String>),
 ) -> Result<(T, Vec<String>)> {
     let first = match serde_json::from_slice(text) {
+        // serde takes an array for a struct, field by field; here it can only be a slip.
+        Ok(_) if text.trim_ascii_start().starts_with(b"[") => {
+            return Err(Error::field(
+                "",
+                "the config must be an object, not an array",
+            ));
+        }
         Ok(value) => return Ok((value, Vec::new())),
         Err(error) => error,
     };
@@ -169,6 +176,7 @@ mod tests {
             assert!(error.step.ends_with(at), "{text:?}: {error}");
         }
         assert_eq!(fails("null").step, "config cannot be null");
+        assert!(fails(" []").step.contains("not an array"));
     }
 
     #[test]
@@ -194,7 +202,7 @@ mod tests {
                 "{\"hooks\": {\"poststop\": [{\"path\": \"/x\", \"timeout\": \"1\"}]}}",
                 "/hooks/poststop/0/timeout",
             ),
-            ("[]", ""),
+            ("1", ""),
         ] {
             let error = fails(text);
             assert_eq!(

@@ -24,6 +24,14 @@ impl Host {
         Self::default()
     }
 
+    /// The same, with the caller's word on whether it is rootless; `None` is to find out.
+    pub fn with_rootless(rootless: Option<bool>) -> Self {
+        Self {
+            rootless: rootless.map(OnceCell::from).unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
     /// A host with given answers, for tests of pure code.
     #[cfg(test)]
     pub fn fixed(layout: Layout, last_capability: u8, capabilities: u64, rootless: bool) -> Self {

@@ -3,13 +3,17 @@
 
 mod bundle;
 mod cgroup;
+mod cli;
 mod container;
 mod error;
 mod host;
 mod init;
+mod log;
 mod plan;
 mod procfs;
 mod seccomp;
 mod sys;
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cli::run(std::env::args_os().collect())
+}

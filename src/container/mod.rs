@@ -6,6 +6,7 @@
 //! from all of them what the container is doing now.
 
 pub mod id;
+pub mod options;
 pub mod process;
 pub mod state;
 pub mod status;

@@ -38,6 +38,8 @@ const DEPTH: u32 = 8;
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    /// Mode of the root where it has to be made.
+    root_mode: u32,
 }
 
 /// The open directory of one container.
@@ -64,7 +66,19 @@ pub struct Entry {
 impl Store {
     /// `root` is absolute.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            root_mode: 0o700,
+        }
+    }
+
+    /// The root below a user's XDG_RUNTIME_DIR: the sticky bit keeps what cleans there from
+    /// taking it away while containers run.
+    pub fn in_session(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root_mode: 0o1700,
+            ..Self::new(root)
+        }
     }
 
     pub fn root(&self) -> &Path {
@@ -78,7 +92,7 @@ impl Store {
             Err(Errno::ENOENT) => {
                 std::fs::DirBuilder::new()
                     .recursive(true)
-                    .mode(0o700)
+                    .mode(self.root_mode)
                     .create(&self.root)
                     .step_on("make the root directory", &self.root)?;
                 self.open_root()

@@ -1,0 +1,64 @@
+//! What the caller asked of a verb: the flags, checked and typed, as plain data. `cli` makes
+//! them, the verbs of this room act on them.
+
+use std::path::PathBuf;
+
+/// `create`, and the first half of `run`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Create {
+    /// As given; the current directory when it was not.
+    pub bundle: PathBuf,
+    /// Relative to the caller's current directory.
+    pub pid_file: Option<PathBuf>,
+    /// AF_UNIX socket that gets a pidfd of init.
+    pub pidfd_socket: Option<PathBuf>,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
+    /// Fds after stdio and LISTEN_FDS that the container's process inherits.
+    pub preserve_fds: u32,
+}
+
+/// `run`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Run {
+    pub create: Create,
+    pub detach: bool,
+    /// Leave the stopped container for `delete`.
+    pub keep: bool,
+    pub no_subreaper: bool,
+}
+
+/// `exec`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Exec {
+    /// A process.json. With it `change` is empty and stays unused.
+    pub process: Option<PathBuf>,
+    pub change: Change,
+    pub detach: bool,
+    pub pid_file: Option<PathBuf>,
+    pub pidfd_socket: Option<PathBuf>,
+    pub preserve_fds: u32,
+    /// Sub-cgroups of the container: controller and path; the controller is empty for a single
+    /// path (v2).
+    pub cgroups: Vec<(String, String)>,
+    pub ignore_paused: bool,
+}
+
+/// How exec's process differs from init's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    pub args: Vec<String>,
+    pub cwd: Option<PathBuf>,
+    /// Appended to init's; later entries win.
+    pub env: Vec<String>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// Appended to init's.
+    pub additional_gids: Vec<u32>,
+    pub selinux_label: Option<String>,
+    pub apparmor_profile: Option<String>,
+    /// Only ever raised: a switch cannot take it away.
+    pub no_new_privileges: bool,
+    /// Names of capabilities to add.
+    pub capabilities: Vec<String>,
+}

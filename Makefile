@@ -1,15 +1,18 @@
 # `make run` and `make test` need nothing but a shell and apt: what is missing is installed.
-# RUNTIME=PATH  the runtime under test, in place of bin/orlop
+# RUNTIME=PATH is the runtime to test or measure, in place of bin/orlop.
 PREFIX ?= /usr/local
 RUNTIME ?= $(CURDIR)/bin/orlop
 
 export RUNTIME
 export ORLOP_TEST_RUNTIME = $(RUNTIME)
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
-# Containers need root, so the test programs are run by sudo where we are not root.
-SUDO := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=RUNTIME,ORLOP_TEST_RUNTIME,ORLOP_TEST_PROBE)
+# Containers need root: where we are not, sudo runs what cargo has built.
+ifneq ($(shell id -u),0)
+SUDO := sudo --preserve-env=RUNTIME,ROUNDS,ORLOP_TEST_RUNTIME,ORLOP_TEST_PROBE
+AS_ROOT := --config 'target."cfg(unix)".runner = "$(SUDO)"'
+endif
 # The probe is built before, as root may have no cargo.
-CARGO_TEST = ORLOP_TEST_PROBE="$$(tests/probe/build.sh)" cargo test --locked $(if $(SUDO),--config 'target."cfg(unix)".runner="$(SUDO)"')
+CARGO_TEST = ORLOP_TEST_PROBE="$$(tests/probe/build.sh)" cargo test --locked $(AS_ROOT)
 
 .PHONY: help build run test test-reference test-engines bench lint install clean
 .DEFAULT_GOAL := help
@@ -31,7 +34,7 @@ test: build ## Run the unit tests and tests/ with bin/orlop
 
 test-reference: ## Run tests/ with Debian's runc, to see that each test tells the truth
 	@integration/setup.sh build demo reference
-	ORLOP_TEST_RUNTIME="$$(command -v runc)" $(CARGO_TEST) --test '*'
+	ORLOP_TEST_RUNTIME=runc $(CARGO_TEST) --test '*'
 
 test-engines: build ## Run bin/orlop under containerd, and on an image unpacked by umoci
 	@integration/setup.sh demo engines
@@ -39,7 +42,7 @@ test-engines: build ## Run bin/orlop under containerd, and on an image unpacked 
 
 bench: build ## Compare with Debian's runc and crun: time, system calls, memory
 	@integration/setup.sh demo bench
-	cargo bench --locked --bench cycle
+	cargo bench --locked $(AS_ROOT) --bench cycle
 
 lint: ## Check the format, clippy, where unsafe lives, and the scripts
 	@integration/setup.sh build lint

@@ -23,6 +23,9 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+/// Of linux/sched.h; libc's constant is an i32, which it overflows, and is not there for musl.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// Clone the process; `flags` are CLONE_NEW* bits, perhaps with CLONE_PARENT. With `cgroup`,
 /// the child is born in that v2 cgroup (CLONE_INTO_CGROUP).
 ///
@@ -46,7 +49,7 @@ pub fn clone3(
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
-        args.flags |= libc::CLONE_INTO_CGROUP as u64;
+        args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: without CLONE_VM this is a fork: the child has memory of its own, and we are

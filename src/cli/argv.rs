@@ -58,7 +58,10 @@ pub fn cut(command: &Command, words: &[OsString], end: FlagsEnd) -> Result<Words
         let arg = find(command, name)
             .ok_or_else(|| format!("flag provided but not defined: -{}", lossy(name)))?;
         let long = arg.get_long().unwrap_or_default();
-        if arg.get_action().takes_values() {
+        if is_optional_switch(arg) {
+            let on = is_on(name, value)?;
+            flags.push(OsString::from(format!("--{long}={on}")));
+        } else if arg.get_action().takes_values() {
             let value = match value {
                 Some(value) => value,
                 None => rest
@@ -108,6 +111,12 @@ fn find<'a>(command: &'a Command, name: &[u8]) -> Option<&'a Arg> {
         .find(|arg| arg.get_long() == Some(name) || (letter.is_some() && arg.get_short() == letter))
 }
 
+/// A switch for which `=false` is not the same as not given.
+fn is_optional_switch(arg: &Arg) -> bool {
+    arg.get_num_args()
+        .is_some_and(|range| range.min_values() == 0)
+}
+
 /// A switch, alone or with one of the words that Go takes for a truth value.
 fn is_on(name: &[u8], value: Option<&OsStr>) -> Result<bool, String> {
     match value.map(OsStr::as_bytes) {
@@ -139,6 +148,7 @@ mod tests {
                     .long("no-subreaper")
                     .action(ArgAction::SetTrue),
             )
+            .arg(Arg::new("maybe").long("maybe").num_args(0..=1))
             .arg(
                 Arg::new("all")
                     .long("all")
@@ -181,6 +191,8 @@ mod tests {
         assert_eq!(flags("-no-subreaper").unwrap(), ["--no-subreaper"]);
         assert_eq!(flags("--all=true").unwrap(), ["--all"]);
         assert!(flags("-a=false").unwrap().is_empty());
+        assert_eq!(flags("-maybe").unwrap(), ["--maybe=true"]);
+        assert_eq!(flags("-maybe=0").unwrap(), ["--maybe=false"]);
         assert_eq!(
             flags("-a=x").unwrap_err(),
             "invalid boolean value \"x\" for -a: parse error"

@@ -11,7 +11,12 @@ mod help;
 mod report;
 mod verb;
 
+mod create;
+mod exec;
+mod kill;
 mod list;
+mod plan;
+mod run;
 mod spec;
 mod state;
 
@@ -26,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::log;
 
 /// In the order in which help lists them.
-const VERBS: &[Verb] = &[list::VERB, spec::VERB, state::VERB];
+const VERBS: &[Verb] = &[list::VERB, plan::VERB, spec::VERB, state::VERB];
 
 /// The version of the runtime-spec that all this follows.
 const SPEC_VERSION: &str = "1.3.0";

@@ -83,6 +83,21 @@ pub fn switch(name: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue)
 }
 
+/// A flag without a value that may also be switched off by name (`--flag=false`).
+pub fn optional_switch(name: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .num_args(0..=1)
+        .require_equals(true)
+        .hide_possible_values(true)
+        .value_parser(value_parser!(bool))
+}
+
+/// A flag with a number.
+pub fn number(name: &'static str, value: &'static str) -> Arg {
+    text(name, value).value_parser(value_parser!(u32))
+}
+
 /// A flag with a text.
 pub fn text(name: &'static str, value: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value)
@@ -182,8 +197,20 @@ impl Shape {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Read `words` by the flags of a verb, from the words a caller types.
+    pub(crate) fn read(
+        flags: fn(Command) -> Command,
+        end: FlagsEnd,
+        words: &[&str],
+    ) -> Result<ArgMatches, String> {
+        let words: Vec<_> = words.iter().map(OsString::from).collect();
+        let command = flags(base("v")).arg(help_flag());
+        let cut = super::super::argv::cut(&command, &words, end)?;
+        matches(command, cut.flags, cut.arguments)
+    }
 
     fn verb(count: Count) -> Verb {
         Verb {
@@ -192,10 +219,7 @@ mod tests {
             usage: "",
             count,
             flags_end: FlagsEnd::Never,
-            flags: |c| {
-                c.arg(Arg::new("n").long("n").value_parser(value_parser!(u32)))
-                    .arg(list("env", "E").short('e'))
-            },
+            flags: |c| c.arg(number("n", "N")).arg(list("env", "E").short('e')),
             run: |_, _| Ok(0),
             failure_status: 1,
         }

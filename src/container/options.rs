@@ -57,8 +57,8 @@ pub struct Change {
     pub additional_gids: Vec<u32>,
     pub selinux_label: Option<String>,
     pub apparmor_profile: Option<String>,
-    /// Only ever raised: a switch cannot take it away.
-    pub no_new_privileges: bool,
+    /// `None` leaves init's.
+    pub no_new_privileges: Option<bool>,
     /// Names of capabilities to add.
     pub capabilities: Vec<String>,
 }

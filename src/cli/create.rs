@@ -1,0 +1,91 @@
+//! `create ID`: make a container of a bundle, up to where init waits for `start`. Its flags
+//! are also those of `run`.
+
+use clap::{ArgMatches, Command};
+
+use super::verb::{number, path, path_of, switch};
+use crate::container::options::Create;
+
+pub fn flags(command: Command) -> Command {
+    command
+        .arg(
+            path("bundle", "DIR")
+                .short('b')
+                .help("path to the root of the bundle directory (default: the current directory)"),
+        )
+        .arg(path("pid-file", "FILE").help("specify the file to write the process id to"))
+        .arg(
+            path("pidfd-socket", "SOCKET")
+                .help("AF_UNIX socket which will receive a pidfd of the init process"),
+        )
+        .arg(
+            switch("no-pivot")
+                .help("do not use pivot_root to jail the process inside the rootfs; for a rootfs on a ramdisk"),
+        )
+        .arg(
+            switch("no-new-keyring")
+                .help("do not create a new session keyring for the container"),
+        )
+        .arg(
+            number("preserve-fds", "N")
+                .help("pass N additional file descriptors (stdio + $LISTEN_FDS + N in total)"),
+        )
+}
+
+pub fn options(matches: &ArgMatches) -> Create {
+    Create {
+        bundle: path_of(matches, "bundle").unwrap_or_else(|| ".".into()),
+        pid_file: path_of(matches, "pid-file"),
+        pidfd_socket: path_of(matches, "pidfd-socket"),
+        no_pivot: matches.get_flag("no-pivot"),
+        no_new_keyring: matches.get_flag("no-new-keyring"),
+        preserve_fds: matches.get_one("preserve-fds").copied().unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::argv::FlagsEnd;
+    use crate::cli::verb::tests::read;
+
+    fn parse(words: &[&str]) -> Result<Create, String> {
+        read(flags, FlagsEnd::Never, words).map(|matches| options(&matches))
+    }
+
+    #[test]
+    fn every_flag_arrives() {
+        let given = parse(&[
+            "-bundle",
+            "/b",
+            "--pid-file=/p",
+            "--pidfd-socket",
+            "/s",
+            "-no-pivot",
+            "--no-new-keyring",
+            "--preserve-fds",
+            "3",
+            "id",
+        ]);
+        let expected = Create {
+            bundle: "/b".into(),
+            pid_file: Some("/p".into()),
+            pidfd_socket: Some("/s".into()),
+            no_pivot: true,
+            no_new_keyring: true,
+            preserve_fds: 3,
+        };
+        assert_eq!(given.unwrap(), expected);
+        let nothing = Create {
+            bundle: ".".into(),
+            ..Create::default()
+        };
+        assert_eq!(parse(&["id", "-b", ""]).unwrap(), nothing);
+    }
+
+    #[test]
+    fn what_is_not_built_is_not_a_flag() {
+        assert!(parse(&["--console-socket", "/s"]).is_err());
+        assert!(parse(&["--preserve-fds", "-1"]).is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! `plan`: print what create would do with a bundle, as JSON, and do none of it.
+
+use super::argv::FlagsEnd;
+use super::verb::{Count, Verb, arguments, id, path, path_of, switch};
+use crate::bundle::Bundle;
+use crate::container::id::ContainerId;
+use crate::error::{Error, Result};
+use crate::plan::{Context, Plan};
+
+/// Stands in for an id that was not given; the default cgroup is named after it.
+const ANY_ID: &str = "container";
+
+pub const VERB: Verb =
+    Verb {
+        name: "plan",
+        about: "show what create would do with a bundle, as JSON, and do nothing",
+        usage: "[container-id]",
+        count: Count::Between(0, 1),
+        flags_end: FlagsEnd::Never,
+        flags: |command| {
+            command
+                .arg(path("bundle", "DIR").short('b').help(
+                    "path to the root of the bundle directory (default: the current directory)",
+                ))
+                .arg(switch("no-pivot").help("plan for a create with --no-pivot"))
+        },
+        run: |global, matches| {
+            let id = match arguments(matches).is_empty() {
+                true => ContainerId::new(ANY_ID)?,
+                false => id(matches)?,
+            };
+            let bundle = Bundle::open(&path_of(matches, "bundle").unwrap_or_else(|| ".".into()))?;
+            let context = Context {
+                id: id.as_str(),
+                bundle: &bundle.dir,
+                systemd_cgroup: false,
+                no_pivot: matches.get_flag("no-pivot"),
+            };
+            let mut plan = Plan::new(&bundle.spec, &context, &global.host)?;
+            plan.warnings.splice(0..0, bundle.warnings);
+            super::print(&json(&plan)?);
+            Ok(0)
+        },
+        failure_status: 1,
+    };
+
+fn json(plan: &Plan) -> Result<String> {
+    serde_json::to_string_pretty(plan)
+        .map(|text| text + "\n")
+        .map_err(|error| Error::new(format!("write the plan: {error}")))
+}

@@ -1,0 +1,47 @@
+//! `run ID`: create, start, wait and delete in one; with `--detach` it ends after start.
+
+use clap::{ArgMatches, Command};
+
+use super::create;
+use super::verb::switch;
+use crate::container::options::Run;
+
+pub fn flags(command: Command) -> Command {
+    create::flags(command)
+        .arg(
+            switch("detach")
+                .short('d')
+                .help("detach from the container's process"),
+        )
+        .arg(switch("keep").help("do not delete the container after it exits"))
+        .arg(
+            switch("no-subreaper")
+                .help("disable the use of the subreaper used to reap reparented processes"),
+        )
+}
+
+pub fn options(matches: &ArgMatches) -> Run {
+    Run {
+        create: create::options(matches),
+        detach: matches.get_flag("detach"),
+        keep: matches.get_flag("keep"),
+        no_subreaper: matches.get_flag("no-subreaper"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::argv::FlagsEnd;
+    use crate::cli::verb::tests::read;
+
+    #[test]
+    fn every_flag_arrives() {
+        let words = ["-d", "--keep", "-no-subreaper", "-b=/b", "id"];
+        let given = options(&read(flags, FlagsEnd::Never, &words).unwrap());
+        assert!(given.detach && given.keep && given.no_subreaper);
+        assert_eq!(given.create.bundle, std::path::Path::new("/b"));
+        let none = options(&read(flags, FlagsEnd::Never, &["id"]).unwrap());
+        assert!(!none.detach && !none.keep && !none.no_subreaper);
+    }
+}

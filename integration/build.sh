@@ -24,6 +24,9 @@ else
     export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static -C relocation-model=pie"
 fi
 
+# What `orlop --version` says under "commit".
+ORLOP_COMMIT=${ORLOP_COMMIT:-$(git describe --always --long --dirty --exclude '*' 2>/dev/null || echo unknown)}
+export ORLOP_COMMIT
 cargo build --release --locked --target "$target"
 mkdir -p bin
 install -m 0755 "${CARGO_TARGET_DIR:-target}/$target/release/orlop" bin/orlop

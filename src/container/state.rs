@@ -345,8 +345,6 @@ pub(crate) mod tests {
                 ],
                 writes: Vec::new(),
                 devices: Vec::new(),
-                optional: false,
-                rootless: false,
             },
             hooks: Hooks::default(),
             warnings: Vec::new(),

@@ -13,7 +13,6 @@
 
 mod assemble;
 mod capabilities;
-pub mod cgroup;
 mod cpulist;
 mod devices;
 mod hooks;
@@ -316,8 +315,7 @@ pub struct MemoryPolicy {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cgroup {
-    /// `linux.cgroupsPath`, cleaned, or the container's id. A relative path is taken from the
-    /// caller's own cgroup; `dirs` has the outcome.
+    /// `linux.cgroupsPath` as it was resolved, relative to each hierarchy's mount.
     pub path: PathBuf,
     /// One directory a hierarchy; on v2 just one.
     pub dirs: Vec<CgroupDir>,
@@ -325,11 +323,6 @@ pub struct Cgroup {
     pub writes: Vec<CgroupWrite>,
     /// Device rules in order, the default ones included. Empty: no device control.
     pub devices: Vec<DeviceRule>,
-    /// A directory that may not be made is done without, as nobody asked for one: we are
-    /// rootless, and the config has no cgroupsPath. Limits still need theirs.
-    pub optional: bool,
-    /// We are rootless, so device rules are applied only where we may.
-    pub rootless: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -351,19 +344,6 @@ pub struct CgroupWrite {
     pub controller: String,
     pub file: String,
     pub value: String,
-    pub missing: Missing,
-}
-
-/// What to do when the kernel has no such file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Missing {
-    /// The limit cannot be had: an error that names field and controller.
-    Refuse,
-    /// There is nothing to limit.
-    Skip,
-    /// Another file of the same controller has the same meaning.
-    Instead { file: String, value: String },
 }
 
 /// One rule of the device cgroup; `None` is the wildcard.

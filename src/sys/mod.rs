@@ -5,7 +5,6 @@
 //! and gives back nix's `Errno`.
 #![allow(unsafe_code)]
 
-pub mod bpf;
 pub mod caps;
 pub mod clone;
 pub mod exec;
@@ -14,6 +13,7 @@ pub mod mount;
 pub mod net;
 pub mod pidfd;
 pub mod process;
+pub mod seccomp;
 pub mod socket;
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};

@@ -1,0 +1,49 @@
+//! seccomp(2): load a filter for the calling thread.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use crate::seccomp::Insn;
+
+/// `struct sock_fprog`.
+#[repr(C)]
+struct Program {
+    len: libc::c_ushort,
+    filter: *const Insn,
+}
+
+/// SECCOMP_SET_MODE_FILTER. `flags` are SECCOMP_FILTER_FLAG_* bits; with NEW_LISTENER the fd
+/// for notifications (close-on-exec) is returned.
+///
+/// Never sets no_new_privs: without it and without CAP_SYS_ADMIN in the user namespace the
+/// kernel says EACCES. EINVAL is a program that the kernel does not take, or a flag that it
+/// does not know; ESRCH with TSYNC and NEW_LISTENER, a thread that cannot follow.
+pub fn load(program: &[Insn], flags: u64) -> Result<Option<OwnedFd>, Errno> {
+    let program = Program {
+        len: program.len().try_into().map_err(|_| Errno::EINVAL)?,
+        filter: program.as_ptr(),
+    };
+    // SAFETY: `Insn` is laid out as `struct sock_filter`; the kernel reads `len` of them and
+    // the program itself, both of which live across the call.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::c_ulong::from(libc::SECCOMP_SET_MODE_FILTER),
+            flags,
+            &raw const program,
+        )
+    };
+    let value = Errno::result(rc)?;
+    if flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER != 0 {
+        let fd = i32::try_from(value).map_err(|_| Errno::EBADF)?;
+        // SAFETY: with NEW_LISTENER the call returns a new fd that nothing else owns.
+        return Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }));
+    }
+    // TSYNC returns the id of a thread that could not follow.
+    if value == 0 {
+        Ok(None)
+    } else {
+        Err(Errno::ESRCH)
+    }
+}

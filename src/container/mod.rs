@@ -7,6 +7,7 @@
 
 pub mod id;
 pub mod options;
+pub mod pause;
 pub mod process;
 pub mod state;
 pub mod status;

@@ -185,7 +185,7 @@ impl State {
     pub fn set_init(&mut self, pid: i32, start: u64) {
         self.init_process_pid = pid;
         self.init_process_start = start;
-        self.namespace_paths = ALL_KINDS
+        self.namespace_paths = NamespaceKind::ALL
             .iter()
             .map(|kind| {
                 let path = PathBuf::from(format!("/proc/{pid}/ns/{}", proc_name(*kind)));
@@ -227,17 +227,6 @@ pub struct OciState<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: &'a BTreeMap<String, String>,
 }
-
-const ALL_KINDS: [NamespaceKind; 8] = [
-    NamespaceKind::User,
-    NamespaceKind::Mount,
-    NamespaceKind::Pid,
-    NamespaceKind::Network,
-    NamespaceKind::Ipc,
-    NamespaceKind::Uts,
-    NamespaceKind::Cgroup,
-    NamespaceKind::Time,
-];
 
 fn runc_name(kind: NamespaceKind) -> &'static str {
     match kind {

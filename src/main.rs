@@ -6,11 +6,13 @@ mod cgroup;
 mod cli;
 mod container;
 mod error;
+mod hooks;
 mod host;
 mod init;
 mod log;
 mod plan;
 mod procfs;
+mod seal;
 mod seccomp;
 mod sys;
 

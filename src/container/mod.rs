@@ -5,10 +5,24 @@
 //! `process` is the one way to look at and to signal a process of the host; `status` tells
 //! from all of them what the container is doing now.
 
+pub mod create;
+pub mod delete;
+pub mod exec;
+mod exec_process;
+mod foreground;
 pub mod id;
+mod idmap;
+pub mod kill;
 pub mod options;
 pub mod pause;
+mod pid_file;
+mod pidfd_socket;
 pub mod process;
+pub mod run;
+mod spawn;
+pub mod start;
+mod start_socket;
 pub mod state;
 pub mod status;
 pub mod store;
+mod undo;

@@ -1,4 +1,4 @@
-//! `pause` and `resume`: the freezer of the container's cgroup.
+//! `pause` and `resume`: the freezer.
 
 use super::id::ContainerId;
 use super::status::Status;
@@ -6,18 +6,18 @@ use super::store::Store;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result};
 
-/// Stop every process of a created or running container.
+/// Freeze all processes of a container.
 pub fn pause(store: &Store, id: &ContainerId) -> Result<()> {
     let dir = store.open(id)?;
     let _lock = dir.lock()?;
     let state = dir.load()?;
     match Status::of(&state, &dir)? {
-        Status::Created | Status::Running => Cgroup::open(&state.cgroup_paths).freeze(),
-        Status::Creating | Status::Paused | Status::Stopped => Err(Error::not_running()),
+        Status::Running | Status::Created => Cgroup::open(&state.cgroup_paths).freeze(),
+        _ => Err(Error::not_running()),
     }
 }
 
-/// Let the processes of a paused container run again.
+/// Thaw them.
 pub fn resume(store: &Store, id: &ContainerId) -> Result<()> {
     let dir = store.open(id)?;
     let _lock = dir.lock()?;

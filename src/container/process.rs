@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::PollTimeout;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use crate::error::{Error, Result, Step};
@@ -82,6 +83,11 @@ impl Process {
                 errno,
             )),
         }
+    }
+
+    /// Reap it, if it is a child of ours that has ended.
+    pub fn reap(&self) {
+        let _ = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
     }
 
     /// Wait until it has ended (reaped or not), at most for `limit`; says whether it has.

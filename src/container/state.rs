@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
+use crate::error::{Error, Result};
 use crate::plan::{Hooks, IdMapping, NamespaceKind, Plan, Process};
 
 /// Shape of the object `orlop`; a state with a higher number is refused, not guessed at.
@@ -185,7 +186,7 @@ impl State {
     pub fn set_init(&mut self, pid: i32, start: u64) {
         self.init_process_pid = pid;
         self.init_process_start = start;
-        self.namespace_paths = NamespaceKind::ALL
+        self.namespace_paths = ALL_KINDS
             .iter()
             .map(|kind| {
                 let path = PathBuf::from(format!("/proc/{pid}/ns/{}", proc_name(*kind)));
@@ -227,6 +228,24 @@ pub struct OciState<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: &'a BTreeMap<String, String>,
 }
+
+impl OciState<'_> {
+    /// The JSON text that hooks read.
+    pub fn to_text(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|e| Error::new(format!("encode the state: {e}")))
+    }
+}
+
+const ALL_KINDS: [NamespaceKind; 8] = [
+    NamespaceKind::User,
+    NamespaceKind::Mount,
+    NamespaceKind::Pid,
+    NamespaceKind::Network,
+    NamespaceKind::Ipc,
+    NamespaceKind::Uts,
+    NamespaceKind::Cgroup,
+    NamespaceKind::Time,
+];
 
 fn runc_name(kind: NamespaceKind) -> &'static str {
     match kind {
@@ -334,6 +353,8 @@ pub(crate) mod tests {
                 ],
                 writes: Vec::new(),
                 devices: Vec::new(),
+                optional: false,
+                rootless: false,
             },
             hooks: Hooks::default(),
             warnings: Vec::new(),

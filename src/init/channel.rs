@@ -124,6 +124,14 @@ impl Channel {
     }
 }
 
+/// Tell the peer of `fd` why we end. Works on the bare number, as a panic hook has no more;
+/// that nobody listens any more changes nothing.
+pub fn send_failure(fd: RawFd, error: &Error) {
+    if let Ok(frame) = serde_json::to_vec(&Message::Failed(error.clone())) {
+        let _ = send(fd, &frame, MsgFlags::MSG_NOSIGNAL);
+    }
+}
+
 /// The listening socket on which a created container waits for `start`.
 #[derive(Debug)]
 pub struct Gate {

@@ -1,2 +1,357 @@
-mod channel;
+//! The container's half: what the cloned child does, from clone to execve.
+//!
+//! The order is that of the specification's life cycle (runtime.md, "Lifecycle"). The child
+//! has the plan in its copy of the runtime's memory and decides nothing. Until it is ready,
+//! every failure goes to the parent as a message; after start, to whoever called start.
+//!
+//! The child is a fork without exec, so it starts with all that the runtime had: it closes
+//! every fd that was not handed over to it first of all, and it never returns, unwinds or
+//! flushes: whatever the parent's frames hold is the parent's.
+
+pub mod channel;
+mod copy_up;
+mod devices;
+mod masks;
+pub mod mounts;
+pub mod namespaces;
+mod process;
+mod program;
+mod root;
 mod rootfs;
+mod sysctl;
+
+use std::convert::Infallible;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chdir, setsid};
+
+use self::channel::{Channel, Gate, Message};
+use self::namespaces::Opened;
+use self::program::Program;
+use self::rootfs::RootFs;
+use crate::cgroup::Cgroup;
+use crate::container::state::State;
+use crate::container::status::Status;
+use crate::error::{Error, Result, Step};
+use crate::hooks;
+use crate::plan::{MountKind, NamespaceKind, Plan, Process};
+use crate::procfs::ProcFs;
+use crate::sys;
+
+/// What the parent gives to init, beside the plan.
+pub struct Handed<'a> {
+    pub channel: Channel,
+    /// Where to wait for start; `None`: `run` says it on the channel.
+    pub gate: Option<Gate>,
+    pub cgroup: &'a Cgroup,
+    /// Whether the clone itself made the cgroup namespace (with CLONE_INTO_CGROUP).
+    pub has_cgroup_namespace: bool,
+    pub joins: Vec<Opened>,
+    /// The middle process has joined the user namespace (see `container::spawn`).
+    pub in_joined_user_namespace: bool,
+    /// Detached clones that only the parent could make: the rootfs, and a source a mount.
+    pub rootfs_tree: Option<OwnedFd>,
+    pub sources: Vec<Option<OwnedFd>>,
+    /// For the state that hooks read.
+    pub state: &'a State,
+    /// This many fds from 3 on belong to the user's program.
+    pub preserve_fds: u32,
+    pub no_pivot: bool,
+    pub new_keyring: bool,
+}
+
+/// What the parent gives to a process that joins a running container.
+pub struct HandedToExec<'a> {
+    pub channel: Channel,
+    pub cgroup: &'a Cgroup,
+    /// The container's init, whose namespaces are joined.
+    pub init: OwnedFd,
+    pub namespaces: &'a [NamespaceKind],
+    pub container_id: &'a str,
+    pub preserve_fds: u32,
+    pub new_keyring: bool,
+}
+
+/// Init's whole life. Called in the child; see [`sys::clone::clone3`].
+pub fn run(plan: &Plan, mut handed: Handed) -> Infallible {
+    report_panics_on(handed.channel.raw_fd());
+    let program = match build(plan, &mut handed) {
+        Ok(program) => program,
+        Err(error) => fail(&handed.channel, error),
+    };
+    let Handed {
+        channel,
+        gate,
+        state,
+        preserve_fds,
+        ..
+    } = handed;
+    let line = match wait_for_start(channel, gate) {
+        Ok(line) => line,
+        Err(error) => fail_unheard(&error),
+    };
+    let error = launch(plan, &program, state, &line, preserve_fds);
+    fail(&line, error)
+}
+
+/// From the clone to "created".
+fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
+    leave_the_runtime(handed)?;
+    enter_cgroup_and_namespaces(plan, handed)?;
+    if plan.namespaces.has(NamespaceKind::Mount) {
+        let root = build_rootfs(plan, handed)?;
+        run_hooks_before_pivot(plan, handed, &root)?;
+        enter_rootfs(plan, handed, &root)?;
+    } else {
+        run_hooks_of_runtime(plan, handed)?;
+        root::change_root(&plan.rootfs.path)?;
+    }
+    configure_namespaces(plan)?;
+    let process = &plan.process;
+    process::prepare(process)?;
+    process::set_labels(process, ProcFs::open)?;
+    for warning in process::become_user(process)? {
+        handed.channel.send(&Message::Warn(warning))?;
+    }
+    Program::find(process)
+}
+
+/// After start: the last hooks, the filter, the program. Gives the reason why that failed.
+fn launch(plan: &Plan, program: &Program, state: &State, line: &Channel, preserve: u32) -> Error {
+    let process = &plan.process;
+    let hooks = &plan.hooks.start_container;
+    let done = if hooks.is_empty() {
+        Ok(())
+    } else {
+        let pid = nix::unistd::getpid().as_raw();
+        let enter = || {
+            chdir("/").step("enter /")?;
+            process::last_restrictions(process).map(drop)
+        };
+        state
+            .oci(Status::Created, Some(pid))
+            .to_text()
+            .and_then(|text| hooks::run("startContainer", hooks, &text, &enter))
+    };
+    match done.and_then(|()| execute(process, program, line, preserve)) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+/// The end of init and of exec alike: filter, fds, execve.
+fn execute(
+    process: &Process,
+    program: &Program,
+    line: &Channel,
+    preserve: u32,
+) -> Result<Infallible> {
+    sys::process::reset_signals();
+    // Closed, not only close-on-exec: execve of /proc/self/fd/N works on a directory that is
+    // only marked (CVE-2024-21626). The line alone stays, for the error below.
+    close_all_but(preserve, &[line.raw_fd()])?;
+    process::last_restrictions(process)?;
+    Err(program.exec())
+}
+
+// ---- the steps of build, in their order ---------------------------------------------------
+
+fn leave_the_runtime(handed: &Handed) -> Result<()> {
+    let mut kept = vec![handed.channel.raw_fd()];
+    kept.extend(handed.gate.iter().map(Gate::raw_fd));
+    kept.extend(handed.joins.iter().map(|join| join.fd.as_raw_fd()));
+    kept.extend(handed.rootfs_tree.iter().map(AsRawFd::as_raw_fd));
+    kept.extend(handed.sources.iter().flatten().map(AsRawFd::as_raw_fd));
+    close_all_but(handed.preserve_fds, &kept)?;
+    sys::process::set_dumpable(false).step("become undumpable")?;
+    setsid().map(drop).step("start a session")
+}
+
+fn enter_cgroup_and_namespaces(plan: &Plan, handed: &mut Handed) -> Result<()> {
+    handed.cgroup.enter()?;
+    if plan.namespaces.is_new(NamespaceKind::User) {
+        // The right to set the OOM score is gone by now; the parent does it with the maps.
+        namespaces::become_root_of_user_namespace(&handed.channel)?;
+    } else {
+        process::set_oom_score(&plan.process)?;
+        if handed.in_joined_user_namespace {
+            namespaces::become_root()?;
+            sys::process::set_dumpable(false).step("become undumpable")?;
+        }
+    }
+    for opened in handed.joins.drain(..) {
+        namespaces::join(&opened)?;
+    }
+    namespaces::unshare_late(&plan.namespaces, handed.has_cgroup_namespace)?;
+    if handed.new_keyring {
+        process::join_keyring(&plan.id)?;
+    }
+    Ok(())
+}
+
+fn build_rootfs(plan: &Plan, handed: &mut Handed) -> Result<RootFs> {
+    // Modes of what is made are what the config says.
+    umask(Mode::empty());
+    let root = root::prepare(&plan.rootfs, handed.rootfs_tree.take())?;
+    let cgroup_ns = plan.namespaces.has(NamespaceKind::Cgroup);
+    let mut sources = std::mem::take(&mut handed.sources).into_iter();
+    for mount in &plan.mounts {
+        mounts::mount(&root, mount, sources.next().flatten(), cgroup_ns)?;
+    }
+    let binds_dev = |mount: &crate::plan::Mount| {
+        mount.target == Path::new("/dev") && matches!(mount.what, MountKind::Bind { .. })
+    };
+    if !plan.mounts.iter().any(binds_dev) {
+        devices::make(&root, &plan.devices)?;
+    }
+    umask(Mode::from_bits_truncate(0o022));
+    Ok(root)
+}
+
+fn run_hooks_before_pivot(plan: &Plan, handed: &Handed, root: &RootFs) -> Result<()> {
+    run_hooks_of_runtime(plan, handed)?;
+    let hooks = &plan.hooks.create_container;
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let pid = nix::unistd::getpid().as_raw();
+    let text = handed.state.oci(Status::Creating, Some(pid)).to_text()?;
+    let enter = || nix::unistd::fchdir(root).step("enter the rootfs");
+    hooks::run("createContainer", hooks, &text, &enter)
+}
+
+fn run_hooks_of_runtime(plan: &Plan, handed: &Handed) -> Result<()> {
+    if plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty() {
+        return Ok(());
+    }
+    handed.channel.send(&Message::RunHooks)?;
+    handed.channel.wait_for_go()
+}
+
+fn enter_rootfs(plan: &Plan, handed: &Handed, root: &RootFs) -> Result<()> {
+    masks::mask(root, &plan.masked_paths)?;
+    masks::make_readonly(root, &plan.readonly_paths)?;
+    if plan.rootfs.readonly {
+        root::make_readonly(root)?;
+    }
+    if handed.no_pivot {
+        root::move_root(root)
+    } else {
+        root::pivot(root, plan.rootfs.propagation)
+    }
+}
+
+fn configure_namespaces(plan: &Plan) -> Result<()> {
+    if plan.namespaces.is_new(NamespaceKind::Network) {
+        sys::net::loopback_up().step("bring the loopback interface up")?;
+    }
+    if let Some(name) = &plan.hostname {
+        nix::unistd::sethostname(name)
+            .step("set the hostname")
+            .map_err(|e| e.with_field("/hostname"))?;
+    }
+    if let Some(name) = &plan.domainname {
+        sys::process::set_domain_name(name)
+            .step("set the domainname")
+            .map_err(|e| e.with_field("/domainname"))?;
+    }
+    sysctl::apply(&plan.sysctl)
+}
+
+fn wait_for_start(channel: Channel, gate: Option<Gate>) -> Result<Channel> {
+    channel.send(&Message::Ready)?;
+    match gate {
+        None => channel.wait_for_go().map(|()| channel),
+        Some(gate) => {
+            // The parent goes away now, and nobody would read this end.
+            drop(channel);
+            gate.wait()
+        }
+    }
+}
+
+// ---- exec ---------------------------------------------------------------------------------
+
+/// The whole life of a process that exec starts, up to the user's program.
+pub fn run_exec(process: &Process, handed: HandedToExec) -> Infallible {
+    report_panics_on(handed.channel.raw_fd());
+    let error = match join_container(process, &handed) {
+        Ok(program) => match execute(process, &program, &handed.channel, handed.preserve_fds) {
+            Ok(never) => match never {},
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    fail(&handed.channel, error)
+}
+
+fn join_container(process: &Process, handed: &HandedToExec) -> Result<Program> {
+    close_all_but(
+        handed.preserve_fds,
+        &[handed.channel.raw_fd(), handed.init.as_raw_fd()],
+    )?;
+    // From here until execve the container's processes can see us, but not touch us
+    // (CVE-2016-9962).
+    sys::process::set_dumpable(false).step("become undumpable")?;
+    setsid().map(drop).step("start a session")?;
+    handed.cgroup.enter()?;
+    process::set_oom_score(process)?;
+    namespaces::join_all_of(&handed.init, handed.namespaces)?;
+    if handed.namespaces.contains(&NamespaceKind::User) {
+        namespaces::become_root()?;
+        sys::process::set_dumpable(false).step("become undumpable")?;
+    }
+    if handed.new_keyring {
+        process::join_keyring(handed.container_id)?;
+    }
+    process::prepare(process)?;
+    process::set_labels(process, ProcFs::open)?;
+    for warning in process::become_user(process)? {
+        handed.channel.send(&Message::Warn(warning))?;
+    }
+    Program::find(process)
+}
+
+// ---- common -------------------------------------------------------------------------------
+
+/// Close every fd but stdio, the preserved ones and `kept`.
+fn close_all_but(preserve: u32, kept: &[RawFd]) -> Result<()> {
+    let first = 3 + RawFd::try_from(preserve).unwrap_or(RawFd::MAX - 3);
+    let mut kept: Vec<RawFd> = kept.iter().copied().filter(|fd| *fd >= first).collect();
+    kept.sort_unstable();
+    let mut from = first;
+    for fd in kept {
+        if fd > from {
+            sys::process::close_range(from, fd - 1).step("close fds")?;
+        }
+        from = fd + 1;
+    }
+    sys::process::close_range(from, RawFd::MAX).step("close fds")
+}
+
+/// A bug must not look like a hang, and must not run the abort of a process that it is not:
+/// the C library's idea of our thread is the parent's.
+fn report_panics_on(fd: RawFd) {
+    std::panic::set_hook(Box::new(move |info| {
+        let error = Error::new(format!("bug in init: {info}").replace('\n', " "));
+        channel::send_failure(fd, &error);
+        sys::process::exit_now(1);
+    }));
+}
+
+fn fail(line: &Channel, error: Error) -> ! {
+    channel::send_failure(line.raw_fd(), &error);
+    sys::process::exit_now(if error.kind == crate::error::Kind::NoProgram {
+        255
+    } else {
+        1
+    })
+}
+
+fn fail_unheard(error: &Error) -> ! {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{error}");
+    sys::process::exit_now(1)
+}

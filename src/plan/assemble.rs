@@ -11,7 +11,7 @@ use std::path::Path;
 use oci_spec::runtime as oci;
 
 use super::{
-    Cgroup, NamespaceKind, Namespaces, Plan, Rootfs, devices, hooks, mounts, namespaces, paths,
+    NamespaceKind, Namespaces, Plan, Rootfs, cgroup, devices, hooks, mounts, namespaces, paths,
     process, scheduling, sysctl,
 };
 use crate::error::{Error, Result};
@@ -48,12 +48,7 @@ impl Plan {
             ));
         }
         let rootfs = rootfs(spec, context, &namespaces)?;
-        let cgroup = Cgroup {
-            path: Path::new("/").join(context.id),
-            dirs: Vec::new(),
-            writes: Vec::new(),
-            devices: Vec::new(),
-        };
+        let cgroup = cgroup::plan(linux, context.id, host, &mut warnings)?;
         let around = mounts::Around {
             bundle: context.bundle,
             namespaces: &namespaces,

@@ -103,6 +103,16 @@ fn number(capability: oci::Capability) -> u8 {
     }
 }
 
+/// The number of a capability by its name, in any case, with or without `CAP_`.
+pub fn number_of(name: &str) -> Option<u8> {
+    let upper = name.to_ascii_uppercase();
+    let bare = upper.strip_prefix("CAP_").unwrap_or(&upper);
+    let found = NAMES
+        .iter()
+        .position(|known| known.strip_prefix("CAP_") == Some(bare))?;
+    u8::try_from(found).ok()
+}
+
 /// The names in `mask`, for messages.
 pub fn names(mask: u64) -> String {
     let mut names = Vec::new();

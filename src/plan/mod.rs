@@ -12,7 +12,8 @@
 //! One file a topic; each takes its part of the oci-spec types and gives its part of the plan.
 
 mod assemble;
-mod capabilities;
+pub mod capabilities;
+pub mod cgroup;
 mod cpulist;
 mod devices;
 mod hooks;
@@ -31,8 +32,6 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use assemble::Context;
-pub use capabilities::NAMES as CAPABILITIES;
-pub use mount_options::known as mount_options;
 pub use mounts::{ProcRule, proc_rule};
 pub use process::plan as plan_process;
 
@@ -79,19 +78,6 @@ pub enum NamespaceKind {
     Uts,
     Cgroup,
     Time,
-}
-
-impl NamespaceKind {
-    pub const ALL: [Self; 8] = [
-        Self::User,
-        Self::Mount,
-        Self::Pid,
-        Self::Network,
-        Self::Ipc,
-        Self::Uts,
-        Self::Cgroup,
-        Self::Time,
-    ];
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -330,7 +316,8 @@ pub struct MemoryPolicy {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cgroup {
-    /// `linux.cgroupsPath` as it was resolved, relative to each hierarchy's mount.
+    /// `linux.cgroupsPath`, cleaned, or the container's id. A relative path is taken from the
+    /// caller's own cgroup; `dirs` has the outcome.
     pub path: PathBuf,
     /// One directory a hierarchy; on v2 just one.
     pub dirs: Vec<CgroupDir>,
@@ -338,6 +325,11 @@ pub struct Cgroup {
     pub writes: Vec<CgroupWrite>,
     /// Device rules in order, the default ones included. Empty: no device control.
     pub devices: Vec<DeviceRule>,
+    /// A directory that may not be made is done without, as nobody asked for one: we are
+    /// rootless, and the config has no cgroupsPath. Limits still need theirs.
+    pub optional: bool,
+    /// We are rootless, so device rules are applied only where we may.
+    pub rootless: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -359,6 +351,19 @@ pub struct CgroupWrite {
     pub controller: String,
     pub file: String,
     pub value: String,
+    pub missing: Missing,
+}
+
+/// What to do when the kernel has no such file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// The limit cannot be had: an error that names field and controller.
+    Refuse,
+    /// There is nothing to limit.
+    Skip,
+    /// Another file of the same controller has the same meaning.
+    Instead { file: String, value: String },
 }
 
 /// One rule of the device cgroup; `None` is the wildcard.

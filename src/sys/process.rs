@@ -241,6 +241,32 @@ fn bit_words(numbers: &[u32]) -> Vec<libc::c_ulong> {
     words
 }
 
+/// setdomainname(2), the NIS domain of the UTS namespace.
+pub fn set_domain_name(name: &str) -> Result<(), Errno> {
+    // SAFETY: the kernel reads `name.len()` bytes of `name`.
+    let rc = unsafe { libc::syscall(libc::SYS_setdomainname, name.as_ptr(), name.len()) };
+    Errno::result(rc).map(drop)
+}
+
+/// PR_SET_NAME: what ps shows of the calling thread.
+pub fn set_name(name: &std::ffi::CStr) {
+    // SAFETY: the kernel reads a string of at most 16 bytes that outlives the call.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Take a variable out of our environment.
+pub fn remove_variable(name: &str) {
+    // SAFETY: the runtime has one thread, so nobody reads the environment meanwhile.
+    unsafe { std::env::remove_var(name) };
+}
+
+/// What strsignal(3) calls a signal, in small letters: `killed`, `bad system call`.
+pub fn signal_text(signal: i32) -> String {
+    // SAFETY: strsignal gives a static or thread-local string, copied before anything else.
+    let text = unsafe { std::ffi::CStr::from_ptr(libc::strsignal(signal)) };
+    text.to_string_lossy().to_lowercase()
+}
+
 /// End the process now, with no destructor, flush or atexit handler.
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: _exit takes an integer and does not return.

@@ -1,0 +1,359 @@
+//! Against this machine's cgroups, as root: each test in a parent cgroup of its own. On a v2
+//! host the same tests run there.
+
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use super::*;
+use crate::host::Host;
+
+/// A cgroup for one test; its parents go with it.
+struct Place {
+    parent: String,
+    plan: crate::plan::Cgroup,
+}
+
+impl Place {
+    /// None, with a line that says so, without root.
+    fn new(name: &str, resources: serde_json::Value) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: {name} needs root");
+            return None;
+        }
+        let parent = format!("orlop-test-{}-{name}", std::process::id());
+        let linux = json!({"cgroupsPath": format!("/{parent}/in/box"), "resources": resources});
+        let linux = serde_json::from_value(linux).unwrap();
+        let plan =
+            crate::plan::cgroup::plan(Some(&linux), "box", &Host::new(), &mut Vec::new()).unwrap();
+        Some(Self { parent, plan })
+    }
+
+    fn create(&self) -> Result<Cgroup> {
+        Cgroup::create(&self.plan)
+    }
+
+    /// What is left below the mounts, which should be nothing.
+    fn leftovers(&self) -> Vec<PathBuf> {
+        let parents = self
+            .plan
+            .dirs
+            .iter()
+            .map(|dir| dir.mount.join(&self.parent));
+        parents.filter(|path| path.exists()).collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let paths = self.plan.dirs.iter().map(|dir| {
+            let parent = dir.mount.join(&self.parent);
+            (parent.display().to_string(), parent)
+        });
+        let parents = Cgroup::open(&paths.collect());
+        let _ = parents.remove();
+    }
+}
+
+/// A shell in the cgroup. It is started by a thread that has entered the v1 hierarchies, and
+/// writes itself into the unified one.
+fn shell(cgroup: &Cgroup, script: &str) -> Child {
+    let unified = cgroup.unified_dir().map_or(String::new(), |dir| {
+        format!("echo 0 >{}/cgroup.procs; ", dir.display())
+    });
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{unified}echo; {script}")]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let start = || {
+        cgroup.enter().unwrap();
+        command.spawn().unwrap()
+    };
+    let mut child = std::thread::scope(|scope| scope.spawn(start).join()).unwrap();
+    let ready = child.stdout.as_mut().unwrap().read_exact(&mut [0]);
+    ready.unwrap();
+    child
+}
+
+fn value(cgroup: &Cgroup, controller: &str, file: &str) -> String {
+    let dir = cgroup.v1_dir(controller).unwrap();
+    file::read(&dir.join(file)).unwrap().trim().to_owned()
+}
+
+fn is_v1(cgroup: &Cgroup) -> bool {
+    cgroup.v1_dir("memory").is_some()
+}
+
+#[test]
+fn limits_are_what_the_kernel_says() {
+    let on_v1 = Layout::probe().unwrap().v1_with("memory").is_some();
+    let resources = match on_v1 {
+        true => json!({
+            "memory": {"limit": 50 << 20, "swap": 60 << 20, "reservation": 20 << 20, "swappiness": 7},
+            "cpu": {"shares": 300, "quota": 20_000, "period": 50_000, "burst": 1000, "cpus": "0", "mems": "0"},
+            "pids": {"limit": 33},
+        }),
+        false => json!({}),
+    };
+    let Some(place) = Place::new("limits", resources) else {
+        return;
+    };
+    let cgroup = place.create().unwrap();
+    if on_v1 {
+        for (controller, file, expected) in [
+            ("memory", "memory.limit_in_bytes", "52428800"),
+            ("memory", "memory.memsw.limit_in_bytes", "62914560"),
+            ("memory", "memory.soft_limit_in_bytes", "20971520"),
+            ("memory", "memory.swappiness", "7"),
+            ("cpu", "cpu.shares", "300"),
+            ("cpu", "cpu.cfs_quota_us", "20000"),
+            ("cpu", "cpu.cfs_period_us", "50000"),
+            ("cpu", "cpu.cfs_burst_us", "1000"),
+            ("cpuset", "cpuset.cpus", "0"),
+            ("cpuset", "cpuset.mems", "0"),
+            ("pids", "pids.max", "33"),
+        ] {
+            assert_eq!(value(&cgroup, controller, file), expected, "{file}");
+        }
+    }
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn huge_pages_are_limited_where_only_the_unified_hierarchy_can() {
+    let layout = Layout::probe().unwrap();
+    if !layout
+        .v2
+        .is_some_and(|v2| v2.controllers.iter().any(|c| c == "hugetlb"))
+    {
+        eprintln!("SKIPPED: no hugetlb controller in the unified hierarchy");
+        return;
+    }
+    let limits = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}]});
+    let Some(place) = Place::new("hugetlb", limits) else {
+        return;
+    };
+    let cgroup = place.create().unwrap();
+    assert_eq!(value(&cgroup, "", "hugetlb.2MB.max"), "4194304");
+    assert_eq!(value(&cgroup, "", "hugetlb.2MB.rsvd.max"), "4194304");
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn a_step_that_fails_leaves_nothing() {
+    let resources = match Layout::probe().unwrap().v1.is_empty() {
+        false => json!({"cpu": {"cpus": "999-1000"}}),
+        true => json!({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}),
+    };
+    let Some(place) = Place::new("undo", resources) else {
+        return;
+    };
+    let error = place.create().unwrap_err();
+    assert!(error.to_string().contains("/linux/resources/"), "{error}");
+    assert_eq!(place.leftovers(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_cgroup_in_use_is_refused() {
+    let Some(place) = Place::new("used", json!({})) else {
+        return;
+    };
+    let cgroup = place.create().unwrap();
+    let mut child = shell(&cgroup, "read x");
+    let error = place.create().unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("container's cgroup is not empty: 1 process(es) found"),
+        "{error}"
+    );
+    assert!(
+        cgroup.main_dir().unwrap().exists(),
+        "another's cgroup was removed"
+    );
+    drop(child.stdin.take());
+    child.wait().unwrap();
+
+    // Empty, it is taken as it is.
+    drop(place.create().unwrap());
+    cgroup.freeze().unwrap();
+    let error = place.create().unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("container's cgroup unexpectedly frozen"),
+        "{error}"
+    );
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn state_json_leads_back_to_the_cgroup() {
+    let Some(place) = Place::new("paths", json!({})) else {
+        return;
+    };
+    let cgroup = place.create().unwrap();
+    let paths = cgroup.paths();
+    assert!(paths.values().all(|path| path.ends_with("in/box")));
+    if is_v1(&cgroup) {
+        assert!(
+            ["memory", "devices", "freezer", "name=systemd"]
+                .iter()
+                .all(|k| paths.contains_key(*k))
+        );
+    } else {
+        assert_eq!(paths.keys().collect::<Vec<_>>(), [""]);
+    }
+    let mut child = shell(&cgroup, "read x");
+    let again = Cgroup::open(&paths);
+    assert_eq!(
+        again.pids().unwrap(),
+        [nix::unistd::Pid::from_raw(child.id() as i32)]
+    );
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    again.remove().unwrap();
+    assert!(!cgroup.main_dir().unwrap().exists());
+}
+
+#[test]
+fn the_frozen_stand_still_and_the_thawed_go_on() {
+    let Some(place) = Place::new("freeze", json!({})) else {
+        return;
+    };
+    let cgroup = place.create().unwrap();
+    let mut child = shell(&cgroup, "while read x; do echo $x; done");
+    let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut answer = [0; 2];
+    to.write_all(b"1\n").unwrap();
+    from.read_exact(&mut answer).unwrap();
+
+    assert!(!cgroup.is_frozen().unwrap());
+    cgroup.freeze().unwrap();
+    assert!(cgroup.is_frozen().unwrap());
+    to.write_all(b"2\n").unwrap();
+    let silence = nix::poll::poll(
+        &mut [nix::poll::PollFd::new(
+            from.as_fd(),
+            nix::poll::PollFlags::POLLIN,
+        )],
+        50_u8,
+    );
+    assert_eq!(silence, Ok(0), "a frozen process answered");
+    cgroup.thaw().unwrap();
+    assert!(!cgroup.is_frozen().unwrap());
+    from.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"2\n");
+
+    // SIGKILL reaches a frozen container, and its cgroup can be removed at once.
+    cgroup.freeze().unwrap();
+    cgroup.kill_all(libc::SIGKILL).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
+    assert!(!cgroup.is_frozen().unwrap());
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn nobody_escapes_a_signal_to_all() {
+    let Some(place) = Place::new("kill", json!({})) else {
+        return;
+    };
+    let cgroup = place.create().unwrap();
+    let mut child = shell(
+        &cgroup,
+        "(while :; do sleep 100 & done) 2>&1 & sleep 100 & echo; wait",
+    );
+    child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    assert!(cgroup.pids().unwrap().len() > 1);
+    cgroup.kill_all(libc::SIGKILL).unwrap();
+    child.wait().unwrap();
+    // The orphans are reaped by whoever adopts them; remove waits for that.
+    cgroup.remove().unwrap();
+    assert!(!cgroup.main_dir().unwrap().exists());
+}
+
+#[test]
+fn children_go_with_the_cgroup() {
+    let Some(place) = Place::new("nested", json!({})) else {
+        return;
+    };
+    let cgroup = place.create().unwrap();
+    for path in cgroup.paths().values() {
+        std::fs::create_dir_all(path.join("a/b")).unwrap();
+    }
+    cgroup.remove().unwrap();
+    assert!(cgroup.paths().values().all(|path| !path.exists()));
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn devices_are_refused_but_for_the_allowed() {
+    let rules = json!({"devices": [
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"},
+    ]});
+    let Some(place) = Place::new("devices", rules) else {
+        return;
+    };
+    let cgroup = place.create().unwrap();
+    // 1:11 is /dev/kmsg: allowed for reading. 1:1 is /dev/mem: not allowed, but made.
+    let script = "cd $(mktemp -d) || exit 9
+        mknod kmsg c 1 11 && mknod mem c 1 1 && mknod null c 1 3 || exit 8
+        try() { if eval \"$1\" 2>/dev/null; then echo \"$1 yes\"; else echo \"$1 no\"; fi; }
+        try 'true <kmsg'; try 'true >kmsg'; try 'true <mem'; try 'true >null'; try 'true <>null'
+        rm -r \"$PWD\"";
+    let output = shell(&cgroup, script).wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "true <kmsg yes\ntrue >kmsg no\ntrue <mem no\ntrue >null yes\ntrue <>null yes\n"
+    );
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn a_device_program_is_replaced_by_one_alone() {
+    let Some(place) = Place::new("replace", json!({})) else {
+        return;
+    };
+    let Some(unified) = place.plan.dirs.iter().find(|d| d.controllers == [""]) else {
+        eprintln!("SKIPPED: no unified hierarchy");
+        return;
+    };
+    let cgroup = place.create().unwrap();
+    let fd = open_dir(&unified.dir).unwrap();
+    let attached = || crate::sys::bpf::attached(fd.as_fd()).unwrap().len();
+    let before = attached();
+    let rules = [
+        devices::tests::rule("allow a"),
+        devices::tests::rule("deny c 1:8 rwm"),
+    ];
+    let table = devices::Table::new(&rules).unwrap();
+    program::replace(fd.as_fd(), &table).unwrap();
+    program::replace(fd.as_fd(), &table).unwrap();
+    assert_eq!(attached(), 1);
+    assert!(before <= 1);
+    if before == 0 {
+        // A hybrid host: v1 has the rules, so what this program denies it denies alone.
+        let script = "head -c1 /dev/zero >/dev/null && ! head -c1 /dev/random 2>&1 >/dev/null";
+        assert!(shell(&cgroup, script).wait().unwrap().success());
+    }
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn the_directory_for_clone_is_the_unified_one() {
+    let Some(place) = Place::new("fd", json!({})) else {
+        return;
+    };
+    let mut cgroup = place.create().unwrap();
+    let unified = cgroup.unified_dir().map(Path::to_owned);
+    let link = cgroup
+        .v2_fd()
+        .unwrap()
+        .map(|fd| std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap());
+    assert_eq!(link, unified);
+    cgroup.remove().unwrap();
+}

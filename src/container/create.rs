@@ -1,0 +1,171 @@
+//! From a bundle to a container that waits for start.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::id::ContainerId;
+use super::options::Create;
+use super::state::{Phase, State};
+use super::status::Status;
+use super::store::{Lock, Store};
+use super::undo::Undo;
+use super::{idmap, pid_file, spawn, start_socket};
+use crate::bundle::Bundle;
+use crate::cgroup::Cgroup;
+use crate::error::{Error, Result, Step};
+use crate::hooks;
+use crate::host::Host;
+use crate::init::channel::{Channel, Message};
+use crate::plan::{Context, Plan};
+use crate::seal::Sealed;
+
+/// How the container is to be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartBy {
+    /// `create`: by whoever connects to the start socket.
+    Socket,
+    /// `run`: by us, on the channel.
+    Channel,
+}
+
+/// A container whose init is ready. Dropped, it is undone; see [`Undo`].
+pub struct Made {
+    pub plan: Plan,
+    pub state: State,
+    pub undo: Undo,
+    pub channel: Channel,
+    pub lock: Lock,
+}
+
+/// The verb.
+pub fn create(
+    sealed: &Sealed,
+    host: &Host,
+    store: &Store,
+    id: &ContainerId,
+    options: &Create,
+) -> Result<()> {
+    let mut made = make(sealed, host, store, id, options, StartBy::Socket)?;
+    made.undo.commit();
+    Ok(())
+}
+
+/// Plan, then act: nothing on the host is touched before the plan stands.
+pub fn make(
+    _: &Sealed,
+    host: &Host,
+    store: &Store,
+    id: &ContainerId,
+    options: &Create,
+    start_by: StartBy,
+) -> Result<Made> {
+    let bundle = Bundle::open(&options.bundle)?;
+    let context = Context {
+        id: id.as_str(),
+        bundle: &bundle.dir,
+        systemd_cgroup: false,
+        no_pivot: options.no_pivot,
+    };
+    let plan = Plan::new(&bundle.spec, &context, host)?;
+    check_rootfs(&plan.rootfs.path)?;
+    check_preserved_fds(options.preserve_fds)?;
+    for warning in bundle.warnings.iter().chain(&plan.warnings) {
+        log::warn!("{warning}");
+    }
+
+    // The state, with the names of all traces, is there before the first of them.
+    let mut undo = Undo::new(store.create(id)?);
+    let lock = undo.dir.lock()?;
+    let owner = nix::unistd::geteuid().as_raw();
+    let mut state = State::new(&plan, owner, host.is_rootless(), SystemTime::now());
+    undo.dir.save(&state)?;
+
+    let cgroup = undo.cgroup.insert(Cgroup::create(&plan.cgroup)?);
+    state.cgroup_paths = cgroup.paths();
+    let gate = match start_by {
+        StartBy::Socket => Some(start_socket::bind_in(&undo.dir)?),
+        StartBy::Channel => None,
+    };
+    let spawned = spawn::init(&plan, &state, cgroup, gate, options, host)?;
+    let init = undo.init.insert(spawned.init);
+    state.set_init(init.pid().as_raw(), init.start());
+    let reached = attend(&plan, &state, &spawned.channel, host);
+    if let Err(error) = reached {
+        return Err(undo.failed(&plan, &state, error));
+    }
+
+    state.orlop.phase = match start_by {
+        StartBy::Socket => Phase::Created,
+        StartBy::Channel => Phase::Running,
+    };
+    undo.dir.save(&state)?;
+    if let Some(path) = &options.pid_file {
+        pid_file::write(path, init.pid())?;
+    }
+    if let Some(path) = &options.pidfd_socket {
+        super::pidfd_socket::send(path, init.pidfd(), "standard")?;
+    }
+    Ok(Made {
+        plan,
+        state,
+        undo,
+        channel: spawned.channel,
+        lock,
+    })
+}
+
+/// Answer init until it is ready.
+fn attend(plan: &Plan, state: &State, channel: &Channel, host: &Host) -> Result<()> {
+    loop {
+        match channel.receive()? {
+            Some(Message::MapIds) => idmap::write(plan, state.init_process_pid, host)?,
+            Some(Message::RunHooks) => run_hooks(plan, state)?,
+            Some(Message::Warn(warning)) => {
+                log::warn!("{warning}");
+                continue;
+            }
+            Some(Message::Ready) => return Ok(()),
+            Some(Message::Failed(error)) => return Err(error.within("error during container init")),
+            Some(other) => return Err(Error::new(format!("init said {other:?} out of turn"))),
+            None => return Err(Error::new("init died before it was ready")),
+        }
+        channel.send(&Message::Go)?;
+    }
+}
+
+/// The hooks of the runtime's namespaces, in the bundle's directory.
+fn run_hooks(plan: &Plan, state: &State) -> Result<()> {
+    let text = state
+        .oci(Status::Creating, Some(state.init_process_pid))
+        .to_text()?;
+    let enter = || nix::unistd::chdir(&plan.bundle).step_on("enter the bundle", &plan.bundle);
+    hooks::run("prestart", &plan.hooks.prestart, &text, &enter)?;
+    hooks::run("createRuntime", &plan.hooks.create_runtime, &text, &enter)
+}
+
+fn check_rootfs(path: &Path) -> Result<()> {
+    let found = std::fs::metadata(path);
+    let found = found.step_on("invalid rootfs", path).map_err(|e| {
+        e.with_field("/root/path")
+            .within(&path.display().to_string())
+    })?;
+    if found.is_dir() {
+        Ok(())
+    } else {
+        Err(Error::field(
+            "/root/path",
+            format!("invalid rootfs: {}: not a directory", path.display()),
+        ))
+    }
+}
+
+fn check_preserved_fds(count: u32) -> Result<()> {
+    for fd in (3..).take(count as usize) {
+        let path = format!("/proc/self/fd/{fd}");
+        std::fs::metadata(&path).step(format!(
+            "unable to stat preserved-fd {} (of {count})",
+            fd - 3
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! `delete`: what a container has left on the host goes away.
+
+use std::time::Duration;
+
+use nix::unistd::chdir;
+
+use super::id::ContainerId;
+use super::process::Process;
+use super::state::State;
+use super::status::Status;
+use super::store::{Dir, Store};
+use crate::cgroup::Cgroup;
+use crate::error::{Error, Kind, Result, Step};
+use crate::hooks;
+use crate::plan::NamespaceKind;
+
+/// How long a killed init may take to end.
+const KILL_TIME: Duration = Duration::from_secs(10);
+
+/// The verb. With `force` whatever is there goes, and nothing being there is fine.
+pub fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<()> {
+    let dir = match store.open(id) {
+        Err(error) if force && error.kind == Kind::NoContainer => return Ok(()),
+        other => other?,
+    };
+    let _lock = dir.lock()?;
+    let state = match dir.load() {
+        // Made half: killed before its state was written, so before anything else was done.
+        Err(error) if force => {
+            log::debug!("removing a directory without a state: {error}");
+            return dir.remove();
+        }
+        other => other?,
+    };
+    match Status::of(&state, &dir)? {
+        Status::Stopped => {}
+        // A created container runs nothing of the user's yet, so this needs no force:
+        // containerd relies on it.
+        Status::Created => kill_everything(&state)?,
+        _ if force => kill_everything(&state)?,
+        status => {
+            return Err(Error::new(format!(
+                "cannot delete container {id} that is not stopped: {status}"
+            ))
+            .with_kind(Kind::WrongState));
+        }
+    }
+    destroy(&dir, &state)
+}
+
+/// Kill init and all that lives in the container's cgroup, and wait for init's end.
+pub fn kill_everything(state: &State) -> Result<()> {
+    let cgroup = Cgroup::open(&state.cgroup_paths);
+    let init = Process::find(state.init_process_pid, state.init_process_start)?;
+    if let Some(init) = &init {
+        match init.signal(libc::SIGKILL) {
+            Err(error) if error.kind == Kind::WrongState => {}
+            other => other?,
+        }
+    }
+    // Also thaws: a frozen v1 cgroup does not take the signal.
+    cgroup.kill_all(libc::SIGKILL)?;
+    match init {
+        Some(init) if !init.wait_end(KILL_TIME)? => Err(Error::new(format!(
+            "init {} did not end after SIGKILL",
+            init.pid()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Remove a stopped container: the processes that a shared pid namespace left, the cgroup, the
+/// directory; then its poststop hooks.
+pub fn destroy(dir: &Dir, state: &State) -> Result<()> {
+    let cgroup = Cgroup::open(&state.cgroup_paths);
+    if !state.orlop.namespaces.contains(&NamespaceKind::Pid) {
+        cgroup.kill_all(libc::SIGKILL)?;
+    }
+    cgroup.remove()?;
+    poststop(state);
+    dir.remove()
+}
+
+/// Failures only warn: the container is gone either way (runtime.md, lifecycle step 13).
+pub fn poststop(state: &State) {
+    let row = &state.orlop.hooks.poststop;
+    if row.is_empty() {
+        return;
+    }
+    let bundle = &state.orlop.bundle;
+    let enter = || chdir(bundle).step_on("enter the bundle", bundle);
+    // Each is run whether or not the one before it failed.
+    for hook in row {
+        let done = state
+            .oci(Status::Stopped, None)
+            .to_text()
+            .and_then(|text| hooks::run("poststop", std::slice::from_ref(hook), &text, &enter));
+        if let Err(error) = done {
+            log::warn!("{error}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `exec`: one more process in a running container.
+//!
+//! The process is the one that config.json describes, changed by flags, or one from a file. It
+//! gets the container's namespaces, cgroup, seccomp filter and credentials; everything it needs
+//! is in state.json, so that config.json is not read again.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::Pid;
+
+use super::exec_process;
+use super::foreground::Foreground;
+use super::id::ContainerId;
+use super::options::Exec;
+use super::process::Process;
+use super::state::State;
+use super::status::Status;
+use super::store::Store;
+use super::{pid_file, pidfd_socket};
+use crate::cgroup::Cgroup;
+use crate::error::{Error, Kind, Result, Step};
+use crate::host::Host;
+use crate::init::channel::{Channel, Message};
+use crate::init::{self, HandedToExec};
+use crate::plan::{self, NamespaceKind};
+use crate::seal::Sealed;
+use crate::sys::clone;
+
+/// The verb; gives the exit status of the process (0 when detached).
+pub fn exec(
+    _: &Sealed,
+    host: &Host,
+    store: &Store,
+    id: &ContainerId,
+    options: &Exec,
+) -> Result<u8> {
+    let dir = store.open(id)?;
+    let state = dir.load()?;
+    check_status(Status::of(&state, &dir)?, options.ignore_paused)?;
+    let process = exec_process::plan(&state, options, host)?;
+    let init =
+        Process::find(state.init_process_pid, state.init_process_start)?.ok_or_else(stopped)?;
+    let foreground = if options.detach {
+        None
+    } else {
+        Some(Foreground::begin(false)?)
+    };
+    let mut cgroup = Cgroup::open(&exec_process::cgroup_paths(&state, &options.cgroups)?);
+    let (channel, theirs) = Channel::pair()?;
+    let handed = HandedToExec {
+        channel: theirs,
+        cgroup: &Cgroup::open(&cgroup.paths()),
+        init: init
+            .pidfd()
+            .try_clone_to_owned()
+            .step("duplicate a pidfd")?,
+        namespaces: &state.orlop.namespaces,
+        container_id: &state.id,
+        preserve_fds: options.preserve_fds,
+        new_keyring: true,
+    };
+    let (pid, pidfd) = spawn(&process, handed, &mut cgroup, &state, &init)?;
+    let child = Process::child(pid, pidfd)?;
+    if let Err(error) = attend(&channel) {
+        child.wait_end(std::time::Duration::from_secs(10))?;
+        child.reap();
+        return Err(error);
+    }
+    if let Some(path) = &options.pid_file {
+        pid_file::write(path, pid)?;
+    }
+    if let Some(path) = &options.pidfd_socket {
+        pidfd_socket::send(path, child.pidfd(), "setns")?;
+    }
+    match foreground {
+        Some(foreground) => foreground.wait(&child),
+        None => Ok(0),
+    }
+}
+
+fn stopped() -> Error {
+    Error::new("cannot exec in a stopped container").with_kind(Kind::WrongState)
+}
+
+fn check_status(status: Status, ignore_paused: bool) -> Result<()> {
+    match status {
+        Status::Stopped => Err(stopped()),
+        Status::Paused if !ignore_paused => Err(Error::new(
+            "cannot exec in a paused container (use --ignore-paused to override)",
+        )
+        .with_kind(Kind::WrongState)),
+        Status::Creating => Err(
+            Error::new("cannot exec in a container that is being created")
+                .with_kind(Kind::WrongState),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Clone into the container's v2 cgroup and pid namespace; the child joins the rest.
+fn spawn(
+    process: &plan::Process,
+    handed: HandedToExec,
+    cgroup: &mut Cgroup,
+    state: &State,
+    init: &Process,
+) -> Result<(Pid, OwnedFd)> {
+    if state.orlop.namespaces.contains(&NamespaceKind::Pid) {
+        // Only our children are affected, and we make no other.
+        setns(init.pidfd(), CloneFlags::CLONE_NEWPID).map_err(|errno| match errno {
+            Errno::ESRCH => stopped(),
+            errno => Error::sys("join the container's pid namespace", errno),
+        })?;
+    }
+    let born_in = cgroup
+        .v2_fd()?
+        .map(|fd| fd.try_clone_to_owned())
+        .transpose();
+    let born_in = born_in.step("duplicate an fd")?;
+    clone::clone3(0, born_in.as_ref().map(AsFd::as_fd), || {
+        init::run_exec(process, handed)
+    })
+    .map_err(|errno| match errno {
+        // The pid namespace has no init any more.
+        Errno::ENOMEM => stopped(),
+        errno => Error::sys("clone the process", errno),
+    })
+}
+
+/// Until execve closes the line.
+fn attend(channel: &Channel) -> Result<()> {
+    loop {
+        match channel.receive()? {
+            None => return Ok(()),
+            Some(Message::Warn(warning)) => log::warn!("{warning}"),
+            Some(Message::Failed(error)) => return Err(error),
+            Some(other) => return Err(Error::new(format!("exec said {other:?} out of turn"))),
+        }
+    }
+}

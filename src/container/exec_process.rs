@@ -1,0 +1,208 @@
+//! What exec's process will be: init's, changed by flags, or one from a file.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use super::options::{Change, Exec};
+use super::state::State;
+use crate::bundle;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::plan::{self, IdMapping, Namespaces, Process, capabilities};
+
+/// Plan the process; pure but for the file that `--process` names.
+pub fn plan(state: &State, options: &Exec, host: &Host) -> Result<Process> {
+    let base = &state.orlop.process;
+    let Some(path) = &options.process else {
+        return changed(base, &options.change, host);
+    };
+    let (process, mut warnings) = bundle::read_process(path)?;
+    let namespaces = namespaces_of(state);
+    let planned = plan::plan_process(&process, "", &namespaces, host, &mut warnings)?;
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    if planned.terminal {
+        return Err(Error::field("/terminal", "this build has no terminals yet")
+            .with_hint("set it to false"));
+    }
+    // What `linux` of config.json gives to each process of the container.
+    Ok(Process {
+        seccomp: base.seccomp.clone(),
+        personality: base.personality,
+        memory_policy: base.memory_policy.clone(),
+        ..planned
+    })
+}
+
+fn namespaces_of(state: &State) -> Namespaces {
+    let maps = |maps: &[super::state::Mapping]| {
+        maps.iter()
+            .map(|map| IdMapping {
+                container: map.container_id,
+                host: map.host_id,
+                size: map.size,
+            })
+            .collect()
+    };
+    Namespaces {
+        new: state.orlop.namespaces.clone(),
+        uid_mappings: maps(&state.config.uid_mappings),
+        gid_mappings: maps(&state.config.gid_mappings),
+        ..Namespaces::default()
+    }
+}
+
+fn changed(base: &Process, change: &Change, host: &Host) -> Result<Process> {
+    let mut process = base.clone();
+    if change.args.is_empty() {
+        return Err(Error::invalid("process args cannot be empty"));
+    }
+    process.args = change.args.clone();
+    process.terminal = false;
+    if let Some(cwd) = &change.cwd {
+        if !cwd.is_absolute() {
+            return Err(Error::invalid("Cwd must be an absolute path"));
+        }
+        process.cwd = cwd.clone();
+    }
+    for variable in &change.env {
+        let (name, _) = variable
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or_else(|| Error::invalid(format!("invalid environment variable {variable:?}")))?;
+        process
+            .env
+            .retain(|v| v.split_once('=').map(|(n, _)| n) != Some(name));
+        process.env.push(variable.clone());
+    }
+    process.user.uid = change.uid.unwrap_or(process.user.uid);
+    process.user.gid = change.gid.unwrap_or(process.user.gid);
+    process.user.additional_gids.extend(&change.additional_gids);
+    if change.selinux_label.is_some() {
+        process.selinux_label = change.selinux_label.clone();
+    }
+    if change.apparmor_profile.is_some() {
+        process.apparmor_profile = change.apparmor_profile.clone();
+    }
+    process.no_new_privileges = change
+        .no_new_privileges
+        .unwrap_or(process.no_new_privileges);
+    add_capabilities(&mut process, &change.capabilities, host)?;
+    Ok(process)
+}
+
+/// To bounding, effective and permitted; to ambient only where the config has inheritable ones.
+/// Never to inheritable (CVE-2022-29162).
+fn add_capabilities(process: &mut Process, names: &[String], host: &Host) -> Result<()> {
+    let mut added = 0;
+    for name in names {
+        let number = capabilities::number_of(name)
+            .ok_or_else(|| Error::invalid(format!("unknown capability {name:?}")))?;
+        added |= 1u64 << number;
+    }
+    if host.capabilities() & added != added {
+        let lacking = capabilities::names(added & !host.capabilities());
+        log::warn!("left out capabilities that the caller does not have: {lacking}");
+        added &= host.capabilities();
+    }
+    let sets = &mut process.capabilities;
+    sets.bounding |= added;
+    sets.effective |= added;
+    sets.permitted |= added;
+    if sets.inheritable != 0 {
+        sets.ambient |= added & sets.inheritable;
+    }
+    Ok(())
+}
+
+/// The container's cgroups, with each sub-cgroup that `--cgroup` names below them.
+pub fn cgroup_paths(
+    state: &State,
+    below: &[(String, String)],
+) -> Result<BTreeMap<String, PathBuf>> {
+    let mut paths = state.cgroup_paths.clone();
+    for (controller, sub) in below {
+        let bad = || Error::invalid(format!("bad sub cgroup path: {sub}"));
+        let relative = sub.trim_start_matches('/');
+        if Path::new(relative)
+            .components()
+            .any(|c| !matches!(c, Component::Normal(_)))
+        {
+            return Err(bad());
+        }
+        if controller.is_empty() {
+            paths.values_mut().for_each(|path| path.push(relative));
+        } else {
+            paths
+                .get_mut(controller)
+                .ok_or_else(|| Error::invalid(format!("unknown controller {controller}")))?
+                .push(relative);
+        }
+    }
+    match paths
+        .values()
+        .find(|path| !below.is_empty() && !path.is_dir())
+    {
+        Some(missing) => {
+            Err(Error::invalid("bad sub cgroup path: no such cgroup").with_path(missing))
+        }
+        None => Ok(paths),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::state::tests::state;
+    use super::*;
+    use crate::cgroup::Layout;
+
+    fn host() -> Host {
+        Host::fixed(
+            Layout {
+                v1: Vec::new(),
+                v2: None,
+            },
+            40,
+            u64::MAX >> 23,
+            false,
+        )
+    }
+
+    fn change(args: &[&str]) -> Change {
+        Change {
+            args: args.iter().map(|a| (*a).to_owned()).collect(),
+            ..Change::default()
+        }
+    }
+
+    #[test]
+    fn flags_change_the_process_of_init() {
+        let base = state("x").orlop.process;
+        let change = Change {
+            env: vec!["A=1".into(), "A=2".into()],
+            uid: Some(7),
+            capabilities: vec!["CAP_KILL".into(), "net_raw".into()],
+            ..change(&["ls"])
+        };
+        let process = changed(&base, &change, &host()).unwrap();
+        assert_eq!(process.args, ["ls"]);
+        assert_eq!(process.env, ["A=2"]);
+        assert_eq!((process.user.uid, process.user.gid), (7, base.user.gid));
+        assert_eq!(process.capabilities.effective, 1 << 5 | 1 << 13);
+        assert_eq!(process.capabilities.inheritable, 0);
+        assert_eq!(process.capabilities.ambient, 0);
+    }
+
+    #[test]
+    fn a_sub_cgroup_stays_inside() {
+        let state = state("x");
+        for bad in ["../x", "a/../../x", "/.."] {
+            let error = cgroup_paths(&state, &[(String::new(), bad.into())]).unwrap_err();
+            assert!(error.to_string().contains("bad sub cgroup path"), "{error}");
+        }
+        let error = cgroup_paths(&state, &[("nope".into(), "a".into())]).unwrap_err();
+        assert!(error.to_string().contains("unknown controller"), "{error}");
+        assert_eq!(cgroup_paths(&state, &[]).unwrap(), state.cgroup_paths);
+    }
+}

@@ -1,0 +1,215 @@
+//! The clone dance: how init comes to be in the namespaces that it needs.
+//!
+//! Mostly it is one clone3 with all new namespaces. A user or pid namespace that is joined by
+//! path cannot be entered by the runtime itself, which has to come back, nor be combined with
+//! new namespaces that it must own; then a middle process joins them, clones init as our child
+//! (CLONE_PARENT) and ends.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use super::process::Process;
+use super::state::State;
+use crate::cgroup::Cgroup;
+use crate::error::{Error, Result, Step};
+use crate::host::Host;
+use crate::init::channel::{self, Channel, Gate, Message};
+use crate::init::namespaces::{Opened, clone_flag, join};
+use crate::init::{self, Handed};
+use crate::plan::{MountKind, NamespaceKind, Plan};
+use crate::sys::mount::{self as mount, MountAttr};
+use crate::sys::{clone, pidfd, process};
+
+use super::options::Create;
+
+/// Init, and our end of the line to it.
+pub struct Spawned {
+    pub init: Process,
+    pub channel: Channel,
+}
+
+/// Clone init; it starts on its own way at once.
+pub fn init(
+    plan: &Plan,
+    state: &State,
+    cgroup: &mut Cgroup,
+    gate: Option<Gate>,
+    options: &Create,
+    host: &Host,
+) -> Result<Spawned> {
+    let (channel, theirs) = Channel::pair()?;
+    let (early, joins) = open_namespaces(plan)?;
+    let (rootfs_tree, sources) = host_trees(plan, host)?;
+    // The unified hierarchy's directory; on a hybrid host the v1 ones are joined by init.
+    let born_in = cgroup
+        .v2_fd()?
+        .map(|fd| fd.try_clone_to_owned())
+        .transpose();
+    let born_in = born_in.step("duplicate an fd")?;
+    let new_cgroup_ns = plan.namespaces.is_new(NamespaceKind::Cgroup);
+    let cgroup_ns_by_clone = new_cgroup_ns && born_in.is_some() && cgroup.is_unified_only();
+    let flags = plan
+        .namespaces
+        .new
+        .iter()
+        .filter(|kind| match kind {
+            NamespaceKind::Cgroup => cgroup_ns_by_clone,
+            NamespaceKind::Time => false,
+            _ => true,
+        })
+        .fold(0, |flags, kind| flags | clone_flag(*kind)) as u32;
+    let handed = Handed {
+        channel: theirs,
+        gate,
+        cgroup,
+        has_cgroup_namespace: cgroup_ns_by_clone,
+        joins,
+        in_joined_user_namespace: early.iter().any(|j| j.kind == NamespaceKind::User),
+        rootfs_tree,
+        sources,
+        state,
+        preserve_fds: options.preserve_fds,
+        no_pivot: options.no_pivot,
+        new_keyring: !options.no_new_keyring,
+    };
+    let (pid, pidfd) = if early.is_empty() {
+        let born_in = born_in.as_ref().map(AsFd::as_fd);
+        let cloned = clone::clone3(flags.into(), born_in, || init::run(plan, handed));
+        cloned.map_err(clone_error)?
+    } else {
+        through_middle(flags.into(), born_in, early, plan, handed)?
+    };
+    Ok(Spawned {
+        init: Process::child(pid, pidfd)?,
+        channel,
+    })
+}
+
+fn clone_error(errno: Errno) -> Error {
+    let error = Error::sys("clone init", errno);
+    match errno {
+        Errno::EPERM => error.with_hint("new namespaces need CAP_SYS_ADMIN, or a user namespace"),
+        Errno::EINVAL => error.with_hint("does this kernel have all the namespaces asked for?"),
+        Errno::ENOSPC => error.with_hint("a limit in /proc/sys/user is reached"),
+        Errno::EBUSY => error.with_hint("the cgroup has controllers enabled for its children"),
+        _ => error,
+    }
+}
+
+fn through_middle(
+    flags: u64,
+    born_in: Option<OwnedFd>,
+    early: Vec<Opened>,
+    plan: &Plan,
+    handed: Handed,
+) -> Result<(Pid, OwnedFd)> {
+    // A line of its own: init talks on the other one as soon as it lives.
+    let (ours, theirs) = Channel::pair()?;
+    let middle = || match join_and_clone(flags, &early, plan, handed) {
+        Ok(pid) => {
+            let _ = theirs.send(&Message::Cloned(pid.as_raw()));
+            process::exit_now(0)
+        }
+        Err(error) => {
+            channel::send_failure(theirs.raw_fd(), &error);
+            process::exit_now(1)
+        }
+    };
+    let born_in = born_in.as_ref().map(AsFd::as_fd);
+    let (middle, _) = clone::clone3(0, born_in, middle).map_err(clone_error)?;
+    drop(theirs);
+    let answer = ours.receive();
+    let _ = waitpid(middle, None);
+    let pid = match answer? {
+        Some(Message::Cloned(pid)) => Pid::from_raw(pid),
+        Some(Message::Failed(error)) => return Err(error),
+        _ => return Err(Error::new("the process that clones init died")),
+    };
+    // Our child, not reaped yet: the number cannot be anybody else's.
+    let pidfd = pidfd::open(pid).step("open init")?;
+    Ok((pid, pidfd))
+}
+
+/// In the middle process.
+fn join_and_clone(flags: u64, early: &[Opened], plan: &Plan, handed: Handed) -> Result<Pid> {
+    early.iter().try_for_each(join)?;
+    let flags = flags | libc::CLONE_PARENT as u64;
+    let (pid, _) = clone::clone3(flags, None, || init::run(plan, handed)).map_err(clone_error)?;
+    Ok(pid)
+}
+
+/// Open the namespaces to join: first those that a middle process joins, then the others.
+fn open_namespaces(plan: &Plan) -> Result<(Vec<Opened>, Vec<Opened>)> {
+    let mut early = Vec::new();
+    let mut late = Vec::new();
+    for join in &plan.namespaces.join {
+        let fd = nix::fcntl::open(
+            &join.path,
+            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .step_on("open a namespace", &join.path)
+        .map_err(|e| e.with_field(format!("{}/path", join.field)))?;
+        let opened = Opened {
+            kind: join.kind,
+            fd,
+            join: join.clone(),
+        };
+        match join.kind {
+            NamespaceKind::User => early.insert(0, opened),
+            NamespaceKind::Pid => early.push(opened),
+            _ => late.push(opened),
+        }
+    }
+    Ok((early, late))
+}
+
+/// With a user namespace, init has no rights over the host's paths any more: the rootfs and
+/// the sources of binds are cloned here, and given to it detached. Their mounts become slaves,
+/// as everything else in the container's mount namespace.
+fn host_trees(plan: &Plan, host: &Host) -> Result<(Option<OwnedFd>, Vec<Option<OwnedFd>>)> {
+    let namespaces = &plan.namespaces;
+    if !namespaces.has(NamespaceKind::User)
+        || !namespaces.has(NamespaceKind::Mount)
+        || host.is_rootless()
+    {
+        return Ok((None, Vec::new()));
+    }
+    let rootfs = slave_clone(&plan.rootfs.path, true)
+        .step_on("clone the rootfs", &plan.rootfs.path)
+        .map_err(|e| e.with_field("/root/path"))?;
+    let mut sources = Vec::new();
+    for mount in &plan.mounts {
+        sources.push(match &mount.what {
+            MountKind::Bind { source, recursive } => match slave_clone(source, *recursive) {
+                Ok(tree) => Some(tree),
+                // It may lie on an earlier mount, which init makes.
+                Err(Errno::ENOENT) => None,
+                Err(errno) => {
+                    return Err(Error::sys("clone the source of a mount", errno)
+                        .with_path(source)
+                        .with_field(&mount.field));
+                }
+            },
+            _ => None,
+        });
+    }
+    Ok((Some(rootfs), sources))
+}
+
+fn slave_clone(path: &std::path::Path, recursive: bool) -> Result<OwnedFd, Errno> {
+    let text = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
+    let tree = mount::clone_tree(nix::fcntl::AT_FDCWD, &text, recursive)?;
+    let attr = MountAttr {
+        propagation: libc::MS_SLAVE,
+        ..MountAttr::default()
+    };
+    mount::set_attr(tree.as_fd(), &attr, true)?;
+    Ok(tree)
+}

@@ -1,0 +1,64 @@
+//! `start`: the word that a created container waits for.
+
+use nix::unistd::chdir;
+
+use super::id::ContainerId;
+use super::state::State;
+use super::status::Status;
+use super::store::{Dir, Store};
+use super::{delete, start_socket};
+use crate::error::{Error, Kind, Result, Step};
+use crate::hooks;
+use crate::init::channel::{Channel, Message};
+
+/// The verb.
+pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
+    let dir = store.open(id)?;
+    let _lock = dir.lock()?;
+    let state = dir.load()?;
+    let wrong = |text: &str| Err(Error::new(text).with_kind(Kind::WrongState));
+    match Status::of(&state, &dir)? {
+        Status::Created => {}
+        Status::Stopped => return wrong("cannot start a container that has stopped"),
+        Status::Running => return wrong("cannot start an already running container"),
+        Status::Paused => return wrong("cannot start a paused container"),
+        Status::Creating => return wrong("cannot start a container in the creating state"),
+    }
+    let Some(channel) = start_socket::connect_to(&dir)? else {
+        start_socket::remove(&dir)?;
+        return wrong("cannot start an already running container");
+    };
+    go(&channel)?;
+    start_socket::remove(&dir)?;
+    poststart(&dir, &state)
+}
+
+/// Say go, and wait until the program runs (its execve closes the line) or init says why not.
+pub fn go(channel: &Channel) -> Result<()> {
+    channel.send(&Message::Go)?;
+    match channel.receive()? {
+        None => Ok(()),
+        Some(Message::Failed(error)) => Err(error),
+        Some(other) => Err(Error::new(format!("init said {other:?} out of turn"))),
+    }
+}
+
+/// The hooks after the start; a container whose hooks fail is killed (runtime.md, lifecycle
+/// step 9: the runtime must return the error).
+pub fn poststart(dir: &Dir, state: &State) -> Result<()> {
+    let row = &state.orlop.hooks.poststart;
+    if row.is_empty() {
+        return Ok(());
+    }
+    let text = state
+        .oci(Status::Running, Some(state.init_process_pid))
+        .to_text()?;
+    let bundle = &state.orlop.bundle;
+    let enter = || chdir(bundle).step_on("enter the bundle", bundle);
+    hooks::run("poststart", row, &text, &enter).inspect_err(|_| {
+        if let Err(error) = delete::kill_everything(state) {
+            log::warn!("kill the container whose poststart hook failed: {error}");
+        }
+        let _ = dir;
+    })
+}

@@ -1,0 +1,82 @@
+//! What create has done to the host so far, to be reversed unless all of it succeeds.
+
+use std::time::Duration;
+
+use super::delete;
+use super::process::Process;
+use super::state::State;
+use super::store::Dir;
+use crate::cgroup::Cgroup;
+use crate::error::Error;
+use crate::plan::Plan;
+
+/// A killed process is gone in milliseconds, unless it is stuck in the kernel.
+const KILL_TIME: Duration = Duration::from_secs(10);
+
+/// Dropped uncommitted, it takes back in reverse order: init and whatever it started, the
+/// cgroup, the state directory. What cannot be undone is logged, since the error that led here
+/// is the one that the caller must see.
+#[derive(Debug)]
+pub struct Undo {
+    pub dir: Dir,
+    pub cgroup: Option<Cgroup>,
+    pub init: Option<Process>,
+    committed: bool,
+}
+
+impl Undo {
+    /// The state directory is the first thing that create makes.
+    pub fn new(dir: Dir) -> Self {
+        Self {
+            dir,
+            cgroup: None,
+            init: None,
+            committed: false,
+        }
+    }
+
+    /// Undo now, after init was made and before it became the user's: with the poststop hooks,
+    /// as the specification wants it of a failed create. Gives the error that led here, with
+    /// what the kernel knows of its cause.
+    pub fn failed(self, plan: &Plan, state: &State, error: Error) -> Error {
+        let killed = self.cgroup.as_ref().is_some_and(Cgroup::oom_killed);
+        drop(self);
+        if !plan.hooks.poststop.is_empty() {
+            delete::poststop(state);
+        }
+        if killed {
+            error.with_hint("possibly OOM-killed: is the memory limit too small to start in?")
+        } else {
+            error
+        }
+    }
+
+    /// From here on everything stays.
+    pub fn commit(&mut self) {
+        self.committed = true;
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if self.committed {
+            return;
+        }
+        let note = |done: crate::error::Result<()>| {
+            if let Err(error) = done {
+                log::warn!("undo: {error}");
+            }
+        };
+        if let Some(init) = &self.init {
+            // It may have ended by itself; that is why we are here.
+            let _ = init.signal(libc::SIGKILL);
+            note(init.wait_end(KILL_TIME).map(drop));
+            init.reap();
+        }
+        if let Some(cgroup) = &self.cgroup {
+            note(cgroup.kill_all(libc::SIGKILL));
+            note(cgroup.remove());
+        }
+        note(self.dir.remove());
+    }
+}

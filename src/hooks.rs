@@ -1,0 +1,345 @@
+//! Hooks: programs of the config that run at fixed points of a container's life.
+//!
+//! Each gets the container's state as JSON on its stdin, has its output kept for the error
+//! message, and is killed when its time is up. The first failure ends the row. Which failure
+//! stops what is for the caller to say.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, pipe2, read, write};
+
+use crate::error::{Error, Result, Step, errno_text};
+use crate::plan::Hook;
+use crate::sys::{clone, exec, pidfd, process};
+
+/// What is kept of each output stream; the rest is read and thrown away.
+const MAX_OUTPUT: usize = 16 << 10;
+
+/// Run `hooks` in order. `kind` is the config's name for the row (`createRuntime`), `state`
+/// the JSON text. `enter` runs in each hook's process right before execve.
+pub fn run(kind: &str, hooks: &[Hook], state: &str, enter: &dyn Fn() -> Result<()>) -> Result<()> {
+    for (index, hook) in hooks.iter().enumerate() {
+        log::debug!("running {kind} hook #{index}: {}", hook.path.display());
+        run_one(hook, state, enter)
+            .map_err(|error| error.within(&format!("error running {kind} hook #{index}")))?;
+    }
+    Ok(())
+}
+
+fn run_one(hook: &Hook, state: &str, enter: &dyn Fn() -> Result<()>) -> Result<()> {
+    let program = Program::new(hook)?;
+    let (stdin, to_stdin) = pipe()?;
+    let (from_stdout, stdout) = pipe()?;
+    let (from_stderr, stderr) = pipe()?;
+    let (_, process) = clone::clone3(0, None, || {
+        let error = program.exec([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], enter);
+        let _ = write(std::io::stderr().as_fd(), error.to_string().as_bytes());
+        process::exit_now(127)
+    })
+    .step("clone the hook's process")?;
+    drop((stdin, stdout, stderr));
+    let mut io = Io {
+        input: state.as_bytes(),
+        stdin: Some(to_stdin),
+        outputs: [Output::new(from_stdout), Output::new(from_stderr)],
+    };
+    let deadline = hook
+        .timeout
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let in_time = io.pump_until_end(process.as_fd(), deadline)?;
+    if !in_time {
+        let _ = pidfd::send_signal(process.as_fd(), libc::SIGKILL);
+    }
+    let status = loop {
+        match waitid(Id::PIDFd(process.as_fd()), WaitPidFlag::WEXITED) {
+            Err(Errno::EINTR) => {}
+            other => break other.step("wait for the hook")?,
+        }
+    };
+    let what = match status {
+        _ if !in_time => {
+            let seconds = hook.timeout.unwrap_or_default();
+            return Err(Error::new(format!(
+                "hook ran past specified timeout of {seconds}.0s"
+            )));
+        }
+        WaitStatus::Exited(_, 0) => return Ok(()),
+        WaitStatus::Exited(_, code) => format!("exit status {code}"),
+        WaitStatus::Signaled(_, signal, _) => {
+            format!("signal: {}", process::signal_text(signal as i32))
+        }
+        other => format!("{other:?}"),
+    };
+    let [stdout, stderr] = &io.outputs;
+    Err(Error::new(format!(
+        "{what}, stdout: {}, stderr: {}",
+        stdout.text(),
+        stderr.text()
+    )))
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    pipe2(OFlag::O_CLOEXEC).step("make a pipe")
+}
+
+/// The strings for execve, made before the clone.
+struct Program {
+    path: CString,
+    args: Vec<CString>,
+    env: Vec<CString>,
+}
+
+impl Program {
+    fn new(hook: &Hook) -> Result<Self> {
+        use std::os::unix::ffi::OsStringExt;
+        let text = |bytes: Vec<u8>| {
+            CString::new(bytes).map_err(|_| Error::invalid("a hook's text holds a zero byte"))
+        };
+        let env: Result<Vec<_>> = match &hook.env {
+            Some(env) => env.iter().map(|v| text(v.clone().into_bytes())).collect(),
+            // No `env` at all: the hook inherits the runtime's.
+            None => std::env::vars_os()
+                .map(|(name, value)| text([name.into_vec(), value.into_vec()].join(&b'=')))
+                .collect(),
+        };
+        Ok(Self {
+            path: text(hook.path.clone().into_os_string().into_vec())?,
+            args: hook
+                .args
+                .iter()
+                .map(|arg| text(arg.clone().into_bytes()))
+                .collect::<Result<_>>()?,
+            env: env?,
+        })
+    }
+
+    /// In the child; gives the reason why it came back.
+    fn exec(&self, stdio: [BorrowedFd; 3], enter: &dyn Fn() -> Result<()>) -> Error {
+        let [stdin, stdout, stderr] = stdio;
+        let done = dup2_stdin(stdin)
+            .and_then(|()| dup2_stdout(stdout))
+            .and_then(|()| dup2_stderr(stderr))
+            .and_then(|()| process::close_range(3, i32::MAX))
+            .step("hand over stdio");
+        process::reset_signals();
+        match done.and_then(|()| enter()) {
+            Err(error) => error,
+            Ok(()) => match exec::execve(&self.path, &self.args, &self.env) {
+                Err(errno) => Error::new(format!(
+                    "fork/exec {}: {}",
+                    self.path.to_string_lossy(),
+                    errno_text(errno)
+                )),
+                Ok(never) => match never {},
+            },
+        }
+    }
+}
+
+struct Output {
+    fd: Option<OwnedFd>,
+    kept: Vec<u8>,
+}
+
+impl Output {
+    fn new(fd: OwnedFd) -> Self {
+        Self {
+            fd: Some(fd),
+            kept: Vec::new(),
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.kept)
+            .trim_end()
+            .replace('\n', "\\n")
+    }
+
+    fn take_what_is_there(&mut self) {
+        let mut buffer = [0; 4096];
+        let Some(fd) = &self.fd else { return };
+        match read(fd, &mut buffer) {
+            Err(Errno::EINTR) => {}
+            Ok(0) | Err(_) => self.fd = None,
+            Ok(length) => {
+                let room = MAX_OUTPUT.saturating_sub(self.kept.len());
+                self.kept.extend(buffer.iter().take(length.min(room)));
+            }
+        }
+    }
+}
+
+/// Both directions at once: a hook that writes much before it reads must not stall us.
+struct Io<'a> {
+    input: &'a [u8],
+    stdin: Option<OwnedFd>,
+    outputs: [Output; 2],
+}
+
+impl Io<'_> {
+    /// Until the hook has ended; false when its time was up before. What a grandchild still
+    /// holds open afterwards is not waited for.
+    fn pump_until_end(&mut self, process: BorrowedFd, deadline: Option<Instant>) -> Result<bool> {
+        if let Some(stdin) = &self.stdin {
+            use nix::fcntl::{FcntlArg, fcntl};
+            fcntl(stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).step("set up a pipe")?;
+        }
+        loop {
+            self.feed();
+            let ended = self.wait(process, deadline)?;
+            match ended {
+                None => return Ok(false),
+                Some(false) => {}
+                Some(true) => {
+                    // What it wrote last is in the pipes now.
+                    for output in &mut self.outputs {
+                        while output.fd.as_ref().is_some_and(|fd| readable(fd.as_fd())) {
+                            output.take_what_is_there();
+                        }
+                    }
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    fn feed(&mut self) {
+        let Some(stdin) = &self.stdin else { return };
+        while !self.input.is_empty() {
+            match write(stdin, self.input) {
+                Ok(length) => self.input = self.input.get(length..).unwrap_or_default(),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                // It does not read its stdin, which is its right.
+                Err(_) => break,
+            }
+        }
+        self.stdin = None;
+    }
+
+    /// Whether the hook has ended; `None` at the deadline.
+    fn wait(&mut self, process: BorrowedFd, deadline: Option<Instant>) -> Result<Option<bool>> {
+        let timeout = match deadline {
+            None => PollTimeout::NONE,
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(None);
+                }
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        let mut fds = vec![PollFd::new(process, PollFlags::POLLIN)];
+        let mut outputs: Vec<usize> = Vec::new();
+        for (index, output) in self.outputs.iter().enumerate() {
+            if let Some(fd) = &output.fd {
+                fds.push(PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+                outputs.push(index);
+            }
+        }
+        if let Some(stdin) = &self.stdin {
+            fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLOUT));
+        }
+        match poll(&mut fds, timeout) {
+            Err(Errno::EINTR) => return Ok(Some(false)),
+            other => other.step("wait for the hook")?,
+        };
+        let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+        for (index, ready) in outputs.into_iter().zip(ready.iter().skip(1)) {
+            if *ready {
+                self.outputs[index].take_what_is_there();
+            }
+        }
+        Ok(Some(ready.first().copied().unwrap_or(false)))
+    }
+}
+
+fn readable(fd: BorrowedFd) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    debug_assert!(fd.as_raw_fd() > 2);
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(script: &str, timeout: Option<u64>) -> Hook {
+        Hook {
+            path: "/bin/sh".into(),
+            args: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            env: Some(vec!["PATH=/bin:/usr/bin".to_owned()]),
+            timeout,
+        }
+    }
+
+    fn run_script(script: &str, timeout: Option<u64>) -> Result<()> {
+        run(
+            "prestart",
+            &[hook(script, timeout)],
+            "{\"id\":\"x\"}",
+            &|| Ok(()),
+        )
+    }
+
+    #[test]
+    fn a_hook_reads_the_state() {
+        run_script("test \"$(cat)\" = '{\"id\":\"x\"}'", None).unwrap();
+    }
+
+    #[test]
+    fn a_failure_shows_status_and_output() {
+        let error = run_script("echo out; echo err >&2; exit 3", None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "error running prestart hook #0: exit status 3, stdout: out, stderr: err"
+        );
+        let error = run_script("kill -SYS $$", None).unwrap_err();
+        assert!(
+            error.to_string().contains("signal: bad system call"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_hook_that_never_ends_is_killed() {
+        let error = run_script("sleep 60", Some(1)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("hook ran past specified timeout of 1.0s"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn more_output_and_input_than_a_pipe_holds_does_not_stall() {
+        let state = "x".repeat(1 << 20);
+        let hook = hook(
+            "head -c 1000000 /dev/zero; test $(wc -c) = 1048576",
+            Some(20),
+        );
+        run("prestart", &[hook], &state, &|| Ok(())).unwrap();
+    }
+
+    #[test]
+    fn a_missing_program_says_so() {
+        let hook = Hook {
+            path: "/nope".into(),
+            ..hook("", None)
+        };
+        let error = run("poststop", &[hook], "", &|| Ok(())).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("fork/exec /nope: no such file or directory"),
+            "{error}"
+        );
+    }
+}

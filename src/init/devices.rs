@@ -1,0 +1,150 @@
+//! Device nodes and links in /dev.
+//!
+//! /dev is opened once, as an ordinary directory of the rootfs: an image whose /dev is a link
+//! to somewhere else gets no node there. Where mknod is refused (a user namespace) the host's
+//! node is bound instead, after it has been seen to be the device that is meant.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{
+    FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat, major, makedev, minor, mknodat,
+};
+use nix::unistd::{AccessFlags, Gid, Uid, UnlinkatFlags, access, fchownat, symlinkat, unlinkat};
+
+use super::mounts::{attach, clone_path};
+use super::rootfs::{Make, RootFs};
+use crate::error::{Error, Result, Step};
+use crate::plan::{Device, DeviceKind};
+
+/// Links that every container finds in /dev (runtime-spec, config-linux.md, "Dev symbolic
+/// links"), and /dev/ptmx of the container's own devpts.
+const LINKS: [(&str, &str); 5] = [
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+];
+
+/// Make the nodes and the links. The umask is zero here, so that modes are what they say.
+pub fn make(root: &RootFs, devices: &[Device]) -> Result<()> {
+    let dev = root.ordinary_directory(Path::new("/dev"), "dev")?;
+    for device in devices {
+        let made = match (device.path.parent(), device.path.file_name()) {
+            (Some(parent), Some(name)) if parent == Path::new("/dev") => {
+                one(root, dev.as_fd(), name, device)
+            }
+            (Some(parent), Some(name)) => root
+                .find_or_make(parent, Make::Directory)
+                .and_then(|parent| one(root, parent.as_fd(), name, device)),
+            _ => Err(Error::invalid("a device needs a name")),
+        };
+        made.map_err(|error| {
+            let error = error.within(&format!("make device {}", device.path.display()));
+            if device.field.is_empty() {
+                error
+            } else {
+                error.with_field(&device.field)
+            }
+        })?;
+    }
+    links(&dev)
+}
+
+fn links(dev: &OwnedFd) -> Result<()> {
+    // Some kernels have no /proc/kcore; a link to nothing helps nobody.
+    let kcore = access("/proc/kcore", AccessFlags::F_OK).is_ok();
+    let core = kcore.then_some(("/proc/kcore", "core"));
+    for (to, name) in LINKS.into_iter().chain(core) {
+        match symlinkat(to, dev, name) {
+            Ok(()) => {}
+            // An image may bring a ptmx of its own, which would open the host's terminals.
+            Err(Errno::EEXIST) if name == "ptmx" => unlinkat(dev, name, UnlinkatFlags::NoRemoveDir)
+                .and_then(|()| symlinkat(to, dev, name))
+                .step("replace /dev/ptmx")?,
+            // The image, or a mount of /dev, has it; or /dev is read-only, by the config's wish.
+            Err(Errno::EEXIST | Errno::EROFS) => {}
+            Err(errno) => return Err(Error::sys(format!("link /dev/{name}"), errno)),
+        }
+    }
+    Ok(())
+}
+
+fn one(root: &RootFs, dir: BorrowedFd, name: &OsStr, device: &Device) -> Result<()> {
+    let kind = file_type(device.kind);
+    let number = makedev(device.major.into(), device.minor.into());
+    let mode = Mode::from_bits_truncate(device.mode);
+    match mknodat(dir, name, kind, mode, number) {
+        Ok(()) => {}
+        Err(Errno::EEXIST | Errno::EROFS) if matches(dir, name, device) => return Ok(()),
+        Err(Errno::EEXIST) => {
+            return Err(Error::new("something else is there already").with_errno(Errno::EEXIST));
+        }
+        Err(Errno::EPERM | Errno::EACCES) => return bind(root, device),
+        Err(errno) => return Err(Error::sys("mknod", errno)),
+    }
+    if (device.uid, device.gid) != (0, 0) {
+        fchownat(
+            dir,
+            name,
+            Some(Uid::from_raw(device.uid)),
+            Some(Gid::from_raw(device.gid)),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )
+        .step("set the owner")?;
+        // A change of owner clears the set-id bits.
+        if device.mode & 0o6000 != 0 {
+            fchmodat(dir, name, mode, FchmodatFlags::NoFollowSymlink).step("set the mode")?;
+        }
+    }
+    Ok(())
+}
+
+/// Bind the host's node of the same path, if it is this very device.
+fn bind(root: &RootFs, device: &Device) -> Result<()> {
+    let tree = clone_path(&device.path, false)?;
+    let stat = fstat(&tree).step("look at the host's node")?;
+    if !is_device(stat.st_mode, stat.st_rdev, device) {
+        return Err(Error::new("the host's node of this path is another device")
+            .with_path(&device.path)
+            .with_hint("mknod is not permitted here, so the host's node would have been bound"));
+    }
+    let target = root.find_or_make(&device.path, Make::File)?;
+    attach(tree.as_fd(), target.as_fd())
+}
+
+fn matches(dir: BorrowedFd, name: &OsStr, device: &Device) -> bool {
+    fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| is_device(stat.st_mode, stat.st_rdev, device))
+}
+
+fn is_device(mode: u32, rdev: u64, device: &Device) -> bool {
+    let kind = SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits());
+    let number = (u64::from(device.major), u64::from(device.minor));
+    kind == file_type(device.kind)
+        && (device.kind == DeviceKind::Fifo || (major(rdev), minor(rdev)) == number)
+}
+
+fn file_type(kind: DeviceKind) -> SFlag {
+    match kind {
+        DeviceKind::Char => SFlag::S_IFCHR,
+        DeviceKind::Block => SFlag::S_IFBLK,
+        DeviceKind::Fifo => SFlag::S_IFIFO,
+    }
+}
+
+/// The host's /dev/null as a detached mount, seen to be the null device: what is bound over a
+/// masked file must not be whatever a container put in its place.
+pub fn null() -> Result<OwnedFd> {
+    let tree = clone_path(Path::new("/dev/null"), false)?;
+    let stat = fstat(&tree).step_on("look at", "/dev/null")?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+    if kind != SFlag::S_IFCHR || (major(stat.st_rdev), minor(stat.st_rdev)) != (1, 3) {
+        return Err(Error::new("not the null device").with_path("/dev/null"));
+    }
+    Ok(tree)
+}

@@ -1,0 +1,71 @@
+//! Masked and read-only paths.
+//!
+//! A masked file is covered by the null device, a masked directory by an empty read-only
+//! tmpfs; one of each is made and cloned for all. A path that is not there is skipped, as the
+//! list names what some kernel may have.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::stat::SFlag;
+
+use super::devices;
+use super::mounts::attach;
+use super::rootfs::{RootFs, is};
+use crate::error::{Result, Step};
+use crate::sys::mount::{self as sys, MountAttr};
+
+/// Cover each of `paths`.
+pub fn mask(root: &RootFs, paths: &[PathBuf]) -> Result<()> {
+    let mut null: Option<OwnedFd> = None;
+    let mut empty: Option<OwnedFd> = None;
+    for path in paths {
+        let Some(target) = root.find(path)? else {
+            continue;
+        };
+        let cover = if is(target.as_fd(), SFlag::S_IFDIR).step_on("look at", path)? {
+            another(&mut empty, || {
+                sys::new_filesystem(c"tmpfs", &[], sys::ATTR_RDONLY).step("make an empty tmpfs")
+            })?
+        } else {
+            another(&mut null, devices::null)?
+        };
+        attach(cover.as_fd(), target.as_fd())
+            .map_err(|error| error.within("mask a path").with_path(path))?;
+    }
+    Ok(())
+}
+
+/// A clone of the mount in `kept`, which is made when it is first asked for.
+fn another(kept: &mut Option<OwnedFd>, make: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
+    let first = match kept {
+        Some(first) => first,
+        None => kept.insert(make()?),
+    };
+    sys::clone_tree(first.as_fd(), c"", false).step("clone a mount")
+}
+
+/// Bind each of `paths` over itself, read-only.
+pub fn make_readonly(root: &RootFs, paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        let Some(target) = root.find(path)? else {
+            continue;
+        };
+        let step = "make a path read-only";
+        let tree = sys::clone_tree(target.as_fd(), c"", true).step_on(step, path)?;
+        let attr = MountAttr {
+            set: sys::ATTR_RDONLY,
+            ..MountAttr::default()
+        };
+        match sys::set_attr(tree.as_fd(), &attr, true) {
+            // A tree with a mount that may not change (locked in a user namespace): the top is
+            // what the config names.
+            Err(Errno::EPERM) => sys::set_attr(tree.as_fd(), &attr, false),
+            other => other,
+        }
+        .step_on(step, path)?;
+        attach(tree.as_fd(), target.as_fd()).map_err(|e| e.within(step).with_path(path))?;
+    }
+    Ok(())
+}

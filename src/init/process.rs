@@ -1,0 +1,279 @@
+//! From the runtime's process to the user's: limits, scheduling, credentials.
+//!
+//! Shared by init and by processes that exec starts. [`prepare`] is what needs privileges or
+//! the runtime's view; [`become_user`] gives the privileges up; [`last_restrictions`] is what
+//! must be the very last: the seccomp filter.
+
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::unistd::{chdir, getcwd};
+
+use crate::error::{Error, Result, Step};
+use crate::plan::{Capabilities, Process};
+use crate::procfs::ProcFs;
+use crate::sys::process::{self as sys, SchedAttr};
+use crate::sys::{caps, keyring, seccomp};
+
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+/// Join a session keyring of the container's own, so that the caller's keys are not inherited
+/// and the container's processes can find theirs. A kernel without keys, or a seccomp filter
+/// around us that forbids keyctl, is no reason to fail.
+pub fn join_keyring(id: &str) -> Result<()> {
+    let name = std::ffi::CString::new(format!("_ses.{id}"))
+        .map_err(|_| Error::invalid("invalid container ID format"))?;
+    let serial = match keyring::join_session(&name) {
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => return Ok(()),
+        // The kernel's quota of keys is used up by the caller's user.
+        Err(Errno::EDQUOT) => {
+            return Err(Error::sys("join session keyring", Errno::EDQUOT)
+                .with_hint("see /proc/sys/kernel/keys/maxkeys, or use --no-new-keyring"));
+        }
+        other => other.step("join session keyring")?,
+    };
+    // The user of the container, not just the possessor, may search it (KEY_USR_SEARCH).
+    let mask = keyring::permissions(serial).step("read the session keyring")?;
+    keyring::set_permissions(serial, mask | 0x0008_0000).step("open the session keyring")
+}
+
+/// Limits and scheduling: while we are still privileged.
+pub fn prepare(process: &Process) -> Result<()> {
+    for limit in &process.rlimits {
+        sys::set_rlimit(limit.resource, limit.soft, limit.hard)
+            .step(format!("set {}", limit.name))
+            .map_err(|error| {
+                let error = error.with_field(&limit.field);
+                if error.errno() == Some(Errno::EPERM) {
+                    error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
+                } else {
+                    error
+                }
+            })?;
+    }
+    if let Some(value) = process.io_priority {
+        sys::set_io_priority(value)
+            .step("set the I/O priority")
+            .map_err(|e| e.with_field("/process/ioPriority"))?;
+    }
+    if let Some(scheduler) = &process.scheduler {
+        let attr = SchedAttr {
+            policy: scheduler.policy,
+            flags: scheduler.flags,
+            nice: scheduler.nice,
+            priority: scheduler.priority,
+            runtime: scheduler.runtime,
+            deadline: scheduler.deadline,
+            period: scheduler.period,
+            ..SchedAttr::default()
+        };
+        sys::set_scheduler(&attr)
+            .step("set the scheduler")
+            .map_err(|e| e.with_field("/process/scheduler"))?;
+    }
+    if let Some(policy) = &process.memory_policy {
+        sys::set_memory_policy(policy.mode, &policy.nodes)
+            .step("set the memory policy")
+            .map_err(|e| e.with_field("/linux/memoryPolicy"))?;
+    }
+    if let Some(personality) = process.personality {
+        sys::set_personality(personality)
+            .step("set the personality")
+            .map_err(|e| e.with_field("/linux/personality"))?;
+    }
+    Ok(())
+}
+
+/// oom_score_adj of the calling process, while the host's procfs is in sight.
+pub fn set_oom_score(process: &Process) -> Result<()> {
+    match process.oom_score_adj {
+        None => Ok(()),
+        Some(score) => ProcFs::host()?
+            .write("self/oom_score_adj", &score.to_string())
+            .map_err(|e| e.with_field("/process/oomScoreAdj")),
+    }
+}
+
+/// LSM labels for the coming execve.
+pub fn set_labels(process: &Process, procfs: impl FnOnce() -> Result<ProcFs>) -> Result<()> {
+    let (apparmor, selinux) = (&process.apparmor_profile, &process.selinux_label);
+    if apparmor.is_none() && selinux.is_none() {
+        return Ok(());
+    }
+    let procfs = procfs()?;
+    if let Some(profile) = apparmor {
+        let text = format!("exec {profile}");
+        procfs
+            // The file of its own (Linux 5.8), then the one that all modules share.
+            .write("self/attr/apparmor/exec", &text)
+            .or_else(|_| procfs.write("self/attr/exec", &text))
+            .map_err(|e| {
+                e.within(&format!("apply apparmor profile {profile:?}"))
+                    .with_field("/process/apparmorProfile")
+            })?;
+    }
+    if let Some(label) = selinux {
+        procfs.write("self/attr/exec", label).map_err(|e| {
+            e.within(&format!("apply selinux label {label:?}"))
+                .with_field("/process/selinuxLabel")
+        })?;
+    }
+    Ok(())
+}
+
+/// Change to the user with its groups and capabilities, and to the working directory.
+///
+/// When the filter is loaded without no_new_privs, CAP_SYS_ADMIN stays permitted (not
+/// effective) until then. Gives what the log should be told.
+pub fn become_user(process: &Process) -> Result<Vec<String>> {
+    let user = &process.user;
+    if let Some(umask) = user.umask {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(umask));
+    }
+    let entered = enter_cwd(process);
+    drop_bounding(process.capabilities.bounding)?;
+    sys::set_keep_capabilities(true).step("keep capabilities over the change of user")?;
+    set_groups(&user.additional_gids)?;
+    sys::set_gid(user.gid)
+        .step(format!("change to group {}", user.gid))
+        .map_err(|e| e.with_field("/process/user/gid"))?;
+    sys::set_uid(user.uid)
+        .step(format!("change to user {}", user.uid))
+        .map_err(|e| e.with_field("/process/user/uid"))?;
+    // The change of user made us as dumpable as fs.suid_dumpable says.
+    sys::set_dumpable(false).step("become undumpable")?;
+    let wanted = &process.capabilities;
+    let until_filter = if needs_admin_for_filter(process) {
+        held() & CAP_SYS_ADMIN
+    } else {
+        0
+    };
+    caps::set(
+        wanted.effective,
+        wanted.permitted | until_filter,
+        wanted.inheritable,
+    )
+    .step("apply caps")
+    .map_err(|e| e.with_field("/process/capabilities"))?;
+    let warnings = raise_ambient(wanted)?;
+    // Root may be kept out of a directory that the user may enter (a network filesystem), and
+    // the other way round: whichever could.
+    match entered {
+        Ok(()) => {}
+        Err(Errno::EACCES | Errno::EPERM) => {
+            enter_cwd(process).map_err(|e| cwd_error(process, e))?
+        }
+        Err(errno) => return Err(cwd_error(process, errno)),
+    }
+    // getcwd of a directory outside of the root says "(unreachable)", which no libc accepts:
+    // the way out by /proc/self/fd/N of a leaked directory.
+    getcwd().map(drop).map_err(|_| {
+        Error::new("current working directory is outside of container mount namespace root")
+            .with_field("/process/cwd")
+    })?;
+    if process.no_new_privileges {
+        sys::set_no_new_privileges().step("set no_new_privs")?;
+    }
+    Ok(warnings)
+}
+
+fn set_groups(groups: &[u32]) -> Result<()> {
+    match sys::set_groups(groups) {
+        // A user namespace whose maps an unprivileged user wrote: groups are what they were,
+        // and nobody asked for others.
+        Err(Errno::EPERM) if groups.is_empty() && setgroups_is_denied() => Ok(()),
+        other => other
+            .step("set the supplementary groups")
+            .map_err(|e| e.with_field("/process/user/additionalGids")),
+    }
+}
+
+fn setgroups_is_denied() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
+}
+
+fn enter_cwd(process: &Process) -> Result<(), Errno> {
+    match chdir(&process.cwd) {
+        // `root` as working directory is where we are already, so this is one call in most runs.
+        Err(Errno::ENOENT) => {
+            std::fs::create_dir_all(&process.cwd)
+                .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+            chdir(&process.cwd)
+        }
+        other => other,
+    }
+}
+
+fn cwd_error(process: &Process, errno: Errno) -> Error {
+    Error::sys(
+        format!(
+            "chdir to cwd ({:?}) set in config.json failed",
+            process.cwd.display().to_string()
+        ),
+        errno,
+    )
+}
+
+fn held() -> u64 {
+    caps::permitted().unwrap_or(0)
+}
+
+fn needs_admin_for_filter(process: &Process) -> bool {
+    process.seccomp.is_some() && !process.no_new_privileges
+}
+
+fn drop_bounding(keep: u64) -> Result<()> {
+    for capability in 0..=caps::last_capability() {
+        if keep >> capability & 1 == 0 {
+            match sys::drop_bounding(capability) {
+                Ok(()) => {}
+                // Without CAP_SETPCAP (rootless, without a user namespace) the set stays.
+                Err(Errno::EPERM) => break,
+                Err(errno) => return Err(Error::sys("drop the bounding set", errno)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A capability that cannot be ambient is no reason to fail, as in runc.
+fn raise_ambient(wanted: &Capabilities) -> Result<Vec<String>> {
+    sys::clear_ambient().step("clear the ambient set")?;
+    let mut warnings = Vec::new();
+    for capability in (0..64u8).filter(|c| wanted.ambient >> c & 1 == 1) {
+        if let Err(errno) = sys::raise_ambient(capability) {
+            let name = crate::plan::capabilities::names(1 << capability);
+            let why = crate::error::errno_text(errno);
+            warnings.push(format!("can't raise ambient capability {name}: {why}"));
+        }
+    }
+    Ok(warnings)
+}
+
+/// Load the filter; after it come only the closing of fds, one write and execve. Gives the
+/// notification fd, if the profile has a listener.
+pub fn last_restrictions(process: &Process) -> Result<Option<OwnedFd>> {
+    let Some(filter) = &process.seccomp else {
+        return Ok(None);
+    };
+    let wanted = &process.capabilities;
+    let borrowed = needs_admin_for_filter(process) && held() & CAP_SYS_ADMIN != 0;
+    if borrowed {
+        let admin = CAP_SYS_ADMIN;
+        caps::set(
+            wanted.effective | admin,
+            wanted.permitted | admin,
+            wanted.inheritable,
+        )
+        .step("prepare for the seccomp filter")?;
+    }
+    let listener = seccomp::load(&filter.program, filter.flags)
+        .step("load the seccomp filter")
+        .map_err(|e| e.with_field("/linux/seccomp"))?;
+    if borrowed {
+        caps::set(wanted.effective, wanted.permitted, wanted.inheritable)
+            .step("apply caps")
+            .map_err(|e| e.with_field("/process/capabilities"))?;
+    }
+    Ok(listener)
+}

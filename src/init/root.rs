@@ -1,0 +1,157 @@
+//! The rootfs becomes `/`: its mount is prepared first, and entered last.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::unistd::{chdir, chroot, fchdir};
+
+use super::mounts::{attach, clone_path};
+use super::rootfs::RootFs;
+use crate::error::{Error, Result, Step};
+use crate::plan::Rootfs;
+use crate::sys::mount::{self as sys, MountAttr};
+
+/// Cut this mount namespace off from the host's and put a mount of the rootfs at its path.
+///
+/// The default is rslave: nothing that is done here reaches the host, and an umount on the
+/// host reaches us, so that we pin nothing. `tree` is the detached clone that the parent made,
+/// where only the parent could.
+pub fn prepare(rootfs: &Rootfs, tree: Option<OwnedFd>) -> Result<RootFs> {
+    let flags = rootfs.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
+    propagation("/", flags).step("set the propagation of all mounts")?;
+    if flags & (libc::MS_SHARED | libc::MS_UNBINDABLE) != 0 {
+        make_parent_private(&rootfs.path)?;
+    }
+    let tree = match tree {
+        Some(tree) => tree,
+        None => clone_path(&rootfs.path, true).map_err(|e| e.with_field("/root/path"))?,
+    };
+    let target = nix::fcntl::open(
+        &rootfs.path,
+        nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    );
+    match target {
+        Ok(target) => attach(tree.as_fd(), target.as_fd())?,
+        // Inside a user namespace the way to the rootfs may be closed to us. `/` is not, and
+        // what it hides is thrown away at the end anyway.
+        Err(Errno::EACCES) => attach(
+            tree.as_fd(),
+            nix::fcntl::open(
+                "/",
+                nix::fcntl::OFlag::O_PATH,
+                nix::sys::stat::Mode::empty(),
+            )
+            .step("open /")?
+            .as_fd(),
+        )?,
+        Err(errno) => return Err(Error::sys("open the rootfs", errno).with_path(&rootfs.path)),
+    }
+    Ok(RootFs::new(tree))
+}
+
+fn propagation(path: &str, flags: u64) -> Result<(), Errno> {
+    let flags = MsFlags::from_bits_truncate(flags);
+    nix::mount::mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
+}
+
+/// With shared propagation the mount that holds the rootfs is still a peer of the host's: made
+/// private, so that our mount of the rootfs is not seen there. pivot_root(2) wants it so, too.
+fn make_parent_private(path: &Path) -> Result<()> {
+    for dir in path.ancestors() {
+        match nix::mount::mount(
+            None::<&str>,
+            dir,
+            None::<&str>,
+            MsFlags::MS_PRIVATE,
+            None::<&str>,
+        ) {
+            // Not where a mount begins.
+            Err(Errno::EINVAL) => {}
+            other => return other.step_on("make the parent mount private", dir),
+        }
+    }
+    Ok(())
+}
+
+/// Make the root mount read-only, once everything in it is made.
+pub fn make_readonly(root: &RootFs) -> Result<()> {
+    let attr = MountAttr {
+        set: sys::ATTR_RDONLY,
+        ..MountAttr::default()
+    };
+    sys::set_attr(root.as_fd(), &attr, false).step("make the rootfs read-only")
+}
+
+/// Enter: pivot_root onto the spot, and detach the old root that then lies on top of us
+/// (pivot_root(2), "pivot_root(\".\", \".\")").
+pub fn pivot(root: &RootFs, propagation_flags: Option<u64>) -> Result<()> {
+    fchdir(root.as_fd()).step("enter the rootfs")?;
+    nix::unistd::pivot_root(".", ".")
+        .step("pivot_root")
+        .map_err(|error| error.with_hint("on a ramfs, --no-pivot is needed"))?;
+    // If the old root is shared with the host, taking it apart would take the host apart.
+    if propagation_flags.is_some_and(|flags| flags & libc::MS_SLAVE == 0) {
+        propagation(".", libc::MS_SLAVE | libc::MS_REC).step("cut the old root off")?;
+    }
+    umount2(".", MntFlags::MNT_DETACH).step("detach the old root")?;
+    chdir("/").step("enter the new root")?;
+    match propagation_flags {
+        Some(flags) => propagation("/", flags).step("set rootfsPropagation"),
+        None => Ok(()),
+    }
+}
+
+/// `--no-pivot`: for a host whose root is a ramfs, where pivot_root is refused. The host's
+/// proc and sysfs are hidden first: whoever can chroot out would find them.
+pub fn move_root(root: &RootFs) -> Result<()> {
+    hide_host_filesystems(root)?;
+    fchdir(root.as_fd()).step("enter the rootfs")?;
+    nix::mount::mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .step("move the rootfs to /")?;
+    chroot(".").step("chroot")?;
+    chdir("/").step("enter the new root")
+}
+
+/// Without a mount namespace of the container's own there is nothing to pivot in.
+pub fn change_root(path: &Path) -> Result<()> {
+    chdir(path).step_on("enter the rootfs", path)?;
+    chroot(".").step_on("chroot", path)?;
+    chdir("/").step("enter the new root")
+}
+
+fn hide_host_filesystems(root: &RootFs) -> Result<()> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").step("read the mount table")?;
+    let own = std::fs::read_link(crate::procfs::fd_path(root)).step("look up the rootfs")?;
+    let targets: Vec<_> = table
+        .lines()
+        .filter_map(|line| {
+            let (fields, rest) = line.split_once(" - ")?;
+            let target = Path::new(fields.split(' ').nth(4)?);
+            let fstype = rest.split(' ').next()?;
+            (matches!(fstype, "proc" | "sysfs") && !target.starts_with(&own)).then_some(target)
+        })
+        .collect();
+    for target in targets.into_iter().rev() {
+        match umount2(target, MntFlags::MNT_DETACH) {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            // Locked, in a user namespace: covered instead.
+            Err(Errno::EPERM) => {
+                nix::mount::mount(
+                    None::<&str>,
+                    target,
+                    Some("tmpfs"),
+                    MsFlags::MS_RDONLY,
+                    None::<&str>,
+                )
+                .step_on("hide the host's filesystem", target)?;
+            }
+            Err(errno) => {
+                return Err(Error::sys("hide the host's filesystem", errno).with_path(target));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! The container's cgroup: its directory in each hierarchy, the limits written there, and the
+//! device rules.
+//!
+//! Paths are resolved as runc resolves them, since engines and monitors build the same paths
+//! themselves. An absolute `cgroupsPath` is below each hierarchy's mount. A relative one, or
+//! the container's id when there is none, is below the caller's own cgroup on v1, and on v2
+//! below that one's parent: a v2 cgroup that has processes, as the caller's has, cannot hand
+//! controllers to its children. On a hybrid host the unified hierarchy takes it from its mount.
+
+use std::path::{Component, Path, PathBuf};
+
+use oci_spec::runtime::Linux;
+
+use super::{Cgroup, CgroupDir};
+use crate::cgroup::{Hierarchy, Layout, join};
+use crate::error::{Error, Result};
+use crate::host::Host;
+
+mod devices;
+mod resources;
+
+const PATH: &str = "/linux/cgroupsPath";
+
+/// Plan the cgroup of the container `id`. What a person should know goes to `warnings`.
+pub fn plan(
+    linux: Option<&Linux>,
+    id: &str,
+    host: &Host,
+    warnings: &mut Vec<String>,
+) -> Result<Cgroup> {
+    let layout = host.layout()?;
+    let asked = linux
+        .and_then(|linux| linux.cgroups_path().as_deref())
+        .filter(|path| !path.as_os_str().is_empty());
+    let path = match asked {
+        Some(path) => clean(path)?,
+        None => PathBuf::from(id),
+    };
+    let dirs = dirs(layout, &path);
+    let rootless = host.is_rootless();
+    if dirs.is_empty() && !rootless {
+        return Err(Error::new("no cgroup hierarchy is mounted")
+            .with_hint("mount cgroup2 at /sys/fs/cgroup"));
+    }
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let writes = match resources {
+        Some(resources) => resources::writes(resources, layout, warnings)?,
+        None => Vec::new(),
+    };
+    Ok(Cgroup {
+        path,
+        dirs,
+        writes,
+        devices: devices::rules(linux)?,
+        optional: rootless && asked.is_none(),
+        rootless,
+    })
+}
+
+/// `cgroupsPath` without empty and `.` components. `..` is refused: whatever it was meant to
+/// reach, it is not below what the caller named.
+fn clean(path: &Path) -> Result<PathBuf> {
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(Error::field(PATH, "cgroupsPath has a NUL in it"));
+    }
+    let mut cleaned = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                return Err(Error::field(
+                    PATH,
+                    format!("cgroupsPath must not have \"..\" in it: {}", path.display()),
+                ));
+            }
+            Component::CurDir => {}
+            component => cleaned.push(component),
+        }
+    }
+    Ok(cleaned)
+}
+
+/// One directory a hierarchy, v1 first.
+fn dirs(layout: &Layout, path: &Path) -> Vec<CgroupDir> {
+    let dir = |hierarchy: &Hierarchy, base: &Path, controllers: Vec<String>| CgroupDir {
+        controllers,
+        mount: hierarchy.mount.clone(),
+        dir: join(&hierarchy.mount, &base.join(path)),
+    };
+    let v1 = layout
+        .v1
+        .iter()
+        .map(|hierarchy| dir(hierarchy, &hierarchy.own, hierarchy.controllers.clone()));
+    let v2 = layout.v2.iter().map(|hierarchy| {
+        let base = match layout.is_v2_only() {
+            true => hierarchy.own.parent().unwrap_or(Path::new("/")),
+            false => Path::new("/"),
+        };
+        dir(hierarchy, base, vec![String::new()])
+    });
+    v1.chain(v2).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,16 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod capabilities;
+mod devices;
 mod harness;
 mod lifecycle;
+mod mounts;
+mod namespaces;
+mod paths;
+mod process;
+mod propagation;
+mod rootfs;
+mod seccomp;
 mod support;
+mod userns;

@@ -136,10 +136,9 @@ impl Output {
 
     #[track_caller]
     pub fn expect_words(&self, words: &str) -> &Self {
-        assert!(
-            self.stderr.contains(words),
-            "expected on stderr: {words}\n{self}"
-        );
+        // The text log format puts a backslash before each quote.
+        let plain = self.stderr.replace("\\\"", "\"");
+        assert!(plain.contains(words), "expected on stderr: {words}\n{self}");
         self
     }
 }

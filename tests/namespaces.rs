@@ -1,0 +1,171 @@
+//! Namespaces: which are new, which are joined, which stay the caller's.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::bundle::{push, set_namespaces};
+use crate::support::{Container, Test, both_views};
+
+/// Names of config.json and of /proc/PID/ns.
+const KINDS: &[(&str, &str)] = &[
+    ("cgroup", "cgroup"),
+    ("ipc", "ipc"),
+    ("mount", "mnt"),
+    ("network", "net"),
+    ("pid", "pid"),
+    ("uts", "uts"),
+];
+
+fn namespace_of(pid: &str, file: &str) -> String {
+    let link = fs::read_link(format!("/proc/{pid}/ns/{file}")).unwrap();
+    link.to_string_lossy().into_owned()
+}
+
+/// A container with these new namespaces, and the rest the caller's.
+fn sleeper_with<'t>(t: &'t Test, kinds: &[&str]) -> Container<'t> {
+    t.start(&t.bundle(&["sleep"], |config| {
+        set_namespaces(config, kinds);
+        if !kinds.contains(&"network") {
+            // Without a network namespace of one's own sysfs cannot be mounted everywhere.
+            without_mount(config, "/sys/fs/cgroup");
+            without_mount(config, "/sys");
+            config["linux"]["maskedPaths"] = json!([]);
+            config["linux"]["readonlyPaths"] = json!([]);
+        }
+        if !kinds.contains(&"uts") {
+            config.as_object_mut().unwrap().remove("hostname");
+        }
+    }))
+}
+
+fn without_mount(config: &mut Value, destination: &str) {
+    config["mounts"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|m| m["destination"] != destination);
+}
+
+both_views! {
+    fn each_kind_that_is_asked_for_is_new_and_the_others_are_the_callers(t) {
+        for (kind, file) in KINDS {
+            let mut kinds = vec!["mount"];
+            if *kind != "mount" {
+                kinds.push(kind);
+            }
+            let container = sleeper_with(t, &kinds);
+            let pid = container.pid().to_string();
+            for (other, other_file) in KINDS {
+                let new = namespace_of(&pid, other_file) != namespace_of("self", other_file);
+                assert_eq!(new, kinds.contains(other), "{other} namespace, asked for were {kinds:?}");
+            }
+            assert_eq!(namespace_of(&pid, "user"), namespace_of("self", "user"), "with {file}");
+            container.end();
+        }
+    }
+
+    fn the_program_is_pid_1_of_a_new_pid_namespace(t) {
+        let report = t.report_with(|_| {});
+        assert_eq!((&report["pid"], &report["ppid"]), (&json!(1), &json!(0)));
+    }
+
+    fn without_a_pid_namespace_the_program_has_a_pid_of_the_host(t) {
+        let report = t.report_with(|config| set_namespaces(config, &["mount", "network", "uts", "ipc"]));
+        assert!(report["pid"].as_u64().unwrap() > 1, "{}", report["pid"]);
+    }
+
+    fn the_hostname_is_set_and_the_hosts_is_not_changed(t) {
+        let before = nix::unistd::gethostname().unwrap();
+        let report = t.report_with(|config| config["hostname"] = json!("a.name.of-its-own"));
+        assert_eq!(report["hostname"], "a.name.of-its-own");
+        assert_eq!(nix::unistd::gethostname().unwrap(), before);
+    }
+
+    fn the_domainname_is_set(t) {
+        t.only_orlop("runc 1.1 ignores domainname, which came with the specification 1.1");
+        let report = t.report_with(|config| config["domainname"] = json!("example.org"));
+        assert_eq!(report["domainname"], "example.org");
+    }
+
+    fn the_loopback_interface_of_a_new_network_namespace_is_up(t) {
+        assert_eq!(t.report_with(|_| {})["loopback_up"], true);
+    }
+
+    fn a_cgroup_namespace_has_the_containers_cgroup_as_its_root(t) {
+        let report = t.report_with(|config| push(config, "/linux/namespaces", json!({"type": "cgroup"})));
+        let seen = report["cgroup"].as_str().unwrap();
+        assert!(!seen.contains(&t.tag), "the host's path is visible:\n{seen}");
+    }
+
+    fn without_a_cgroup_namespace_the_hosts_path_is_seen(t) {
+        let report = t.report_with(|_| {});
+        let seen = report["cgroup"].as_str().unwrap();
+        assert!(seen.contains(&t.tag), "not in the cgroup of the test:\n{seen}");
+    }
+
+    fn namespaces_are_joined_by_path(t) {
+        let host = t.sleeper(|config| push(config, "/linux/namespaces", json!({"type": "cgroup"})));
+        let pid = host.pid().to_string();
+        for (kind, file) in KINDS.iter().filter(|(kind, _)| *kind != "mount") {
+            let report = t.report_with(|config| {
+                let path = format!("/proc/{pid}/ns/{file}");
+                config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != *kind);
+                push(config, "/linux/namespaces", json!({"type": kind, "path": path}));
+                if *kind == "uts" {
+                    config.as_object_mut().unwrap().remove("hostname");
+                }
+            });
+            assert_eq!(report["namespaces"][file], json!(namespace_of(&pid, file)), "{kind} was not joined");
+            for (other, other_file) in KINDS.iter().filter(|(other, _)| other != kind && *other != "cgroup") {
+                let id = json!(namespace_of(&pid, other_file));
+                assert_ne!(report["namespaces"][other_file], id, "{other} was joined with {kind}");
+            }
+        }
+        host.end();
+    }
+
+    fn two_containers_share_a_network_namespace_pinned_by_a_file(t) {
+        let pinned = t.dir.join("net");
+        fs::write(&pinned, "").unwrap();
+        let unshare = std::process::Command::new("unshare")
+            .arg(format!("--net={}", pinned.display())).arg("true").status().unwrap();
+        assert!(unshare.success());
+        let join = |config: &mut Value| {
+            config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
+            push(config, "/linux/namespaces", json!({"type": "network", "path": pinned}));
+        };
+        let (one, two) = (t.report_with(join), t.report_with(join));
+        nix::mount::umount(&pinned).unwrap();
+        assert_eq!(one["namespaces"]["net"], two["namespaces"]["net"]);
+        assert_ne!(one["namespaces"]["net"], json!(namespace_of("self", "net")));
+    }
+
+    fn a_path_that_is_no_namespace_of_the_kind_is_refused(t) {
+        for path in ["/proc/self/ns/uts", "/dev/null", "/nowhere"] {
+            let bundle = t.bundle(&["report"], |config| {
+                config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
+                push(config, "/linux/namespaces", json!({"type": "network", "path": path}));
+            });
+            t.run(&bundle).expect_code(1);
+        }
+    }
+
+    fn a_time_namespace_has_its_offsets(t) {
+        t.only_orlop("runc 1.1 has no time namespaces");
+        if !Path::new("/proc/self/timens_offsets").exists() {
+            t.skip("this kernel has no time namespaces");
+        }
+        let report = t.report_with(|config| {
+            push(config, "/linux/namespaces", json!({"type": "time"}));
+            config["linux"]["timeOffsets"] =
+                json!({"monotonic": {"secs": 5000}, "boottime": {"secs": 70000, "nanosecs": 5}});
+        });
+        let offsets = report["timens_offsets"].as_str().unwrap();
+        let words: Vec<&str> = offsets.split_whitespace().collect();
+        assert_eq!(words, ["monotonic", "5000", "0", "boottime", "70000", "5"]);
+        let (boot, mono) = (&report["clocks"]["boottime"], &report["clocks"]["monotonic"]);
+        assert!(boot.as_i64().unwrap() - mono.as_i64().unwrap() > 60000, "{}", report["clocks"]);
+        assert_ne!(report["namespaces"]["time"], json!(namespace_of("self", "time")));
+    }
+}

@@ -1,0 +1,84 @@
+//! The root file system: what is at `/`, and that nothing else of the host is in sight.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use serde_json::json;
+
+use crate::support::both_views;
+use crate::support::probe::strings;
+
+both_views! {
+    fn only_the_rootfs_is_in_sight(t) {
+        let report = t.report_with(|_| {});
+        assert_eq!(report["root"], json!(["dev", "probe", "proc", "sys", "tmp"]));
+        assert_eq!(report["cwd"], "/");
+    }
+
+    fn no_mount_of_the_host_is_left_below_the_new_root(t) {
+        let report = t.report_with(|config| config["linux"]["maskedPaths"] = json!([]));
+        let known = ["/", "/proc", "/dev", "/sys"];
+        for mount in report["mounts"].as_array().unwrap() {
+            let target = mount["target"].as_str().unwrap();
+            let below = known[1..].iter().any(|dir| target.starts_with(&format!("{dir}/")));
+            assert!(known.contains(&target) || below, "a mount of the host: {mount}");
+        }
+    }
+
+    fn a_readonly_root_refuses_writes(t) {
+        let bundle = t.bundle(&["write", "/tmp/file", "x"], |config| config["root"]["readonly"] = json!(true));
+        t.run(&bundle).expect_code(3).expect_words("EROFS");
+        assert!(!bundle.rootfs("tmp/file").exists());
+        let report = t.report_with(|_| {});
+        assert!(report.options("/").contains("ro"), "{:?}", report.options("/"));
+    }
+
+    fn a_readonly_root_leaves_the_mounts_on_it_writable(t) {
+        let bundle = t.bundle(&["write", "/dev/shm/file", "x"], |_| {});
+        t.run(&bundle).expect_ok();
+    }
+
+    fn a_root_that_is_not_readonly_is_written_to(t) {
+        for readonly in [json!(false), json!(null)] {
+            let bundle = t.bundle(&["write", "/tmp/file", "text"], |config| {
+                config["root"]["readonly"] = readonly;
+            });
+            t.run(&bundle).expect_ok();
+            assert_eq!(fs::read_to_string(bundle.rootfs("tmp/file")).unwrap(), "text");
+        }
+    }
+
+    fn an_absolute_root_path_is_taken_as_it_is(t) {
+        let mut bundle = t.bundle(&["echo", "there"], |_| {});
+        let moved = t.dir.join("elsewhere");
+        fs::rename(bundle.rootfs("/"), &moved).unwrap();
+        bundle.edit(|config| config["root"]["path"] = json!(moved));
+        assert_eq!(t.run(&bundle).expect_ok().stdout, "there\n");
+    }
+
+    fn a_root_path_that_is_a_link_is_refused(t) {
+        let bundle = t.bundle(&["echo", "there"], |_| {});
+        fs::rename(bundle.rootfs("/"), bundle.dir.join("real")).unwrap();
+        symlink("real", bundle.dir.join("rootfs")).unwrap();
+        t.run(&bundle).expect_error("invalid rootfs: not an absolute path, or a symlink");
+    }
+
+    fn the_root_is_one_mount_and_private(t) {
+        let report = t.report_with(|_| {});
+        let at_root = report["mounts"].as_array().unwrap().iter().filter(|m| m["target"] == "/");
+        assert_eq!(at_root.count(), 1, "{:#}", report["mounts"]);
+        assert_eq!(strings(&report.mount("/")["propagation"]), Vec::<String>::new());
+    }
+
+    fn the_parent_directory_of_the_root_is_the_root(t) {
+        let report = t.report(&t.bundle(&["report", "--stat", "/../../probe"], |_| {}));
+        assert_eq!(report["stat"]["/../../probe"]["type"], "file");
+    }
+
+    fn the_rootfs_is_as_it_was_after_a_run(t) {
+        let bundle = t.bundle(&["exit", "0"], |_| {});
+        let before = crate::support::leaks::files(&bundle.dir);
+        t.run(&bundle).expect_ok();
+        assert_eq!(crate::support::leaks::files(&bundle.dir), before);
+    }
+}

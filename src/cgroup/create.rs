@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
-use nix::unistd::mkdir;
+use nix::unistd::{AccessFlags, access, mkdir};
 
 use super::devices::Table;
 use super::{Cgroup, Dir, UNIFIED, file, freezer, limits, open_dir, processes, program};
@@ -39,6 +39,7 @@ impl Cgroup {
         for dir in &plan.dirs {
             match make(&dir.dir, &mut self.made) {
                 Ok(Made::New) => {}
+                Ok(Made::Old) if plan.optional && !may_enter(dir) => continue,
                 Ok(Made::Old) => old.push(self.dirs.len()),
                 Err(errno) if may_lack(plan, dir, errno) => continue,
                 Err(errno) => return Err(denied(plan, &dir.dir, errno)),
@@ -76,35 +77,30 @@ impl Cgroup {
     }
 
     /// v2: a controller works in a cgroup when its parent hands it down, and so on up to the
-    /// root. All are handed down, limits or not, since statistics need them. The usual parent
-    /// does it already, which one read tells. A cgroup that has processes cannot (EBUSY): then
+    /// root. The usual parent does it already, which one read tells. A cgroup that has processes cannot (EBUSY): then
     /// the limit that needs it will fail with the name of its file.
     fn enable_controllers(&self, plan: &plan::Cgroup) {
-        let hybrid = plan.dirs.len() > 1;
-        if hybrid && plan.writes.iter().all(|write| write.controller != UNIFIED) {
-            return;
-        }
         let Some(dir) = plan.dirs.iter().find(|dir| is_unified(dir)) else {
             return;
         };
-        let Some(parent) = dir.dir.parent() else {
+        let Some(parent) = dir.dir.parent().filter(|_| !plan.enable.is_empty()) else {
             return;
         };
-        let words = |path: PathBuf| -> Vec<String> {
-            let text = file::read(&path).unwrap_or_default();
-            text.split_whitespace().map(str::to_owned).collect()
-        };
-        let wanted = words(dir.mount.join("cgroup.controllers"));
-        let handed = words(parent.join("cgroup.subtree_control"));
-        if wanted.iter().all(|controller| handed.contains(controller)) {
+        let handed = file::read_value(&parent.join("cgroup.subtree_control")).unwrap_or_default();
+        let handed: Vec<&str> = handed.split(' ').collect();
+        if plan
+            .enable
+            .iter()
+            .all(|name| handed.contains(&name.as_str()))
+        {
             return;
         }
         let below = parent.strip_prefix(&dir.mount).unwrap_or(Path::new(""));
         let mut ancestor = dir.mount.clone();
-        hand_down(&ancestor, &wanted);
+        hand_down(&ancestor, &plan.enable);
         for name in below {
             ancestor.push(name);
-            hand_down(&ancestor, &wanted);
+            hand_down(&ancestor, &plan.enable);
         }
     }
 
@@ -178,6 +174,16 @@ fn may_lack(plan: &plan::Cgroup, dir: &plan::CgroupDir, errno: Errno) -> bool {
     let named = dir.controllers.iter().all(|key| key.starts_with("name="));
     let beside = is_unified(dir) && plan.dirs.len() > 1;
     denied && (plan.optional || named || beside)
+}
+
+/// Whether the caller may put a process into a directory that was there before.
+fn may_enter(dir: &plan::CgroupDir) -> bool {
+    let file = if is_unified(dir) {
+        "cgroup.procs"
+    } else {
+        "tasks"
+    };
+    access(&dir.dir.join(file), AccessFlags::W_OK).is_ok()
 }
 
 fn denied(plan: &plan::Cgroup, dir: &Path, errno: Errno) -> Error {

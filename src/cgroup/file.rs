@@ -35,6 +35,20 @@ pub fn read(path: &Path) -> Result<String, Errno> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
+/// A file that holds one value or one short line, without surrounding white space. The kernel
+/// gives it whole in the first read.
+pub fn read_value(path: &Path) -> Result<String, Errno> {
+    let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut value = [0; 4096];
+    loop {
+        match unistd::read(&fd, &mut value) {
+            Ok(n) => return Ok(String::from_utf8_lossy(&value[..n]).trim().to_owned()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 /// The number after `key` in a file of `key number` lines, such as memory.events.
 pub fn read_key(path: &Path, key: &str) -> Option<u64> {
     let text = read(path).ok()?;

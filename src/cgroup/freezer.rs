@@ -83,7 +83,7 @@ fn freeze_v1(dir: &Path) -> Result<()> {
         if attempt % 25 == 0 {
             sleep(Duration::from_micros(10));
         }
-        if file::read(&state).step_on(STEP, &state)?.trim() == "FROZEN" {
+        if file::read_value(&state).step_on(STEP, &state)? == "FROZEN" {
             return Ok(());
         }
     }
@@ -136,12 +136,12 @@ pub fn wait_for_event(
 }
 
 pub fn is_frozen_v1(dir: &Path) -> Result<bool, Errno> {
-    if file::read(&dir.join("freezer.state"))?.trim() == "THAWED" {
+    if file::read_value(&dir.join("freezer.state"))? == "THAWED" {
         return Ok(false);
     }
-    Ok(file::read(&dir.join("freezer.self_freezing"))?.trim() == "1")
+    Ok(file::read_value(&dir.join("freezer.self_freezing"))? == "1")
 }
 
 pub fn is_frozen_v2(dir: &Path) -> Result<bool, Errno> {
-    Ok(file::read(&dir.join("cgroup.freeze"))?.trim() == "1")
+    Ok(file::read_value(&dir.join("cgroup.freeze"))? == "1")
 }

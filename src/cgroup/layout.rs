@@ -57,8 +57,8 @@ pub struct Hierarchy {
 impl Layout {
     /// Ask the kernel.
     pub fn probe() -> Result<Self> {
-        let text = std::fs::read_to_string("/proc/self/cgroup")
-            .step_on("read the caller's cgroups", "/proc/self/cgroup")?;
+        let own = Path::new("/proc/self/cgroup");
+        let text = file::read(own).step_on("read the caller's cgroups", own)?;
         let mut named = Vec::new();
         let mut unified = None;
         for (controllers, own) in parse_own(&text) {
@@ -127,7 +127,7 @@ fn is(path: impl AsRef<Path>, magic: FsType) -> bool {
 }
 
 fn unified_at(mount: PathBuf, own: PathBuf, mounts: &Mounts) -> Hierarchy {
-    let controllers = file::read(&mount.join("cgroup.controllers"))
+    let controllers = file::read_value(&mount.join("cgroup.controllers"))
         .map(|text| text.split_whitespace().map(str::to_owned).collect())
         .unwrap_or_default();
     let own = seen_from(&mount, own, mounts);

@@ -68,10 +68,7 @@ fn refused(write: &CgroupWrite, file: &str, errno: Errno) -> Error {
 /// A memory limit below what is in use is refused by v1 as busy: say what is in use.
 fn explain(dir: &Path, write: &CgroupWrite, file: &str, errno: Errno) -> Error {
     if file == "memory.limit_in_bytes" && errno == Errno::EBUSY {
-        let number = |file: &str| {
-            let text = file::read(&dir.join(file)).unwrap_or_default();
-            text.trim().to_owned()
-        };
+        let number = |file: &str| file::read_value(&dir.join(file)).unwrap_or_default();
         return Error::new(format!(
             "unable to set memory limit to {} (current usage: {}, peak usage: {})",
             write.value,
@@ -131,9 +128,9 @@ pub fn fill_cpuset(plan: &plan::Cgroup, dir: Option<&Path>) -> Result<()> {
 /// The value of a cpuset file, filled in if it was empty.
 fn inherited(dir: &Path, name: &str, mount: &Path) -> Result<String> {
     let path = dir.join(name);
-    let value = file::read(&path).step_on("read the cpuset", &path)?;
-    if !value.trim().is_empty() || dir == mount {
-        return Ok(value.trim().to_owned());
+    let value = file::read_value(&path).step_on("read the cpuset", &path)?;
+    if !value.is_empty() || dir == mount {
+        return Ok(value);
     }
     inherit(dir, name, mount)
 }

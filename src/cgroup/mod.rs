@@ -21,6 +21,7 @@ use crate::error::{Error, Result, Step};
 
 mod create;
 pub mod devices;
+mod exec;
 mod file;
 mod freezer;
 mod layout;

@@ -357,4 +357,23 @@ mod tests {
         let rules = [rules, vec![rule("allow c 1:5 rwm")]].concat();
         assert_eq!(compile(&Table::new(&rules).unwrap()).len(), before + 1);
     }
+
+    #[test]
+    fn the_kernel_accepts_every_program() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: loading programs needs root");
+            return;
+        }
+        let mut random = Random(0x1234_5678_9abc_def1);
+        let mut loaded = 0;
+        while loaded < 1_000 {
+            let length = random.below(30);
+            let rules: Vec<DeviceRule> = (0..length).map(|_| random.rule()).collect();
+            if let Ok(table) = Table::new(&rules) {
+                let program = bpf::load_device_program(&compile(&table));
+                assert!(program.is_ok(), "{program:?}: {rules:#?}");
+                loaded += 1;
+            }
+        }
+    }
 }

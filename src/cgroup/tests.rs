@@ -357,3 +357,78 @@ fn the_directory_for_clone_is_the_unified_one() {
     assert_eq!(link, unified);
     cgroup.remove().unwrap();
 }
+
+#[test]
+fn a_death_for_want_of_memory_is_seen() {
+    if Layout::probe().unwrap().v1_with("memory").is_none() {
+        eprintln!("SKIPPED: no memory controller on v1");
+        return;
+    }
+    let memory = json!({"memory": {"limit": 8 << 20, "swap": 8 << 20}});
+    let Some(place) = Place::new("oom", memory) else {
+        return;
+    };
+    let cgroup = place.create().unwrap();
+    assert!(shell(&cgroup, "true").wait().unwrap().success());
+    assert!(!cgroup.oom_killed());
+    let status = shell(&cgroup, "exec tail /dev/zero").wait().unwrap();
+    assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
+    assert!(cgroup.oom_killed());
+    cgroup.remove().unwrap();
+}
+
+/// A plan for a place where nobody may make a directory, root included.
+fn forbidden(optional: bool, keys: &[&str]) -> crate::plan::Cgroup {
+    let controllers: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+    let field = "/linux/resources/pids/limit".to_owned();
+    crate::plan::Cgroup {
+        path: "/box".into(),
+        dirs: vec![crate::plan::CgroupDir {
+            controllers: controllers.clone(),
+            mount: "/sys/kernel".into(),
+            dir: "/sys/kernel/orlop-test".into(),
+        }],
+        enable: Vec::new(),
+        writes: vec![crate::plan::CgroupWrite {
+            field,
+            controller: controllers[0].clone(),
+            file: "pids.max".to_owned(),
+            value: "1".to_owned(),
+            missing: crate::plan::Missing::Refuse,
+        }],
+        devices: vec![devices::tests::rule("deny a")],
+        optional,
+        rootless: true,
+    }
+}
+
+#[test]
+fn without_permission_no_limits_work_and_limits_say_why_not() {
+    let mut plan = forbidden(true, &["pids"]);
+    let error = Cgroup::create(&plan).unwrap_err().to_string();
+    let words = "cannot set pids limit: container could not join or create cgroup";
+    assert!(error.starts_with(words), "{error}");
+
+    plan.writes.clear();
+    let cgroup = Cgroup::create(&plan).unwrap();
+    assert!(cgroup.paths().is_empty());
+    cgroup.enter().unwrap();
+    cgroup.remove().unwrap();
+    assert_eq!(cgroup.pids().unwrap(), []);
+
+    let error = Cgroup::create(&forbidden(true, &[""]))
+        .unwrap_err()
+        .to_string();
+    let words =
+        "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+    assert!(error.contains(words), "{error}");
+
+    // A cgroup that was asked for must be had.
+    let mut plan = forbidden(false, &["pids"]);
+    plan.writes.clear();
+    let error = Cgroup::create(&plan).unwrap_err().to_string();
+    assert!(
+        error.starts_with("unable to apply cgroup configuration: mkdir"),
+        "{error}"
+    );
+}

@@ -351,6 +351,7 @@ pub(crate) mod tests {
                         dir: "/sys/fs/cgroup/unified/c".into(),
                     },
                 ],
+                enable: Vec::new(),
                 writes: Vec::new(),
                 devices: Vec::new(),
                 optional: false,

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Linux;
 
-use super::{Cgroup, CgroupDir};
+use super::{Cgroup, CgroupDir, CgroupWrite};
 use crate::cgroup::{Hierarchy, Layout, join};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -50,6 +50,7 @@ pub fn plan(
     Ok(Cgroup {
         path,
         dirs,
+        enable: enable(layout, &writes),
         writes,
         devices: devices::rules(linux)?,
         optional: rootless && asked.is_none(),
@@ -98,6 +99,17 @@ fn dirs(layout: &Layout, path: &Path) -> Vec<CgroupDir> {
         dir(hierarchy, base, vec![String::new()])
     });
     v1.chain(v2).collect()
+}
+
+/// On v2 all controllers, limits or not, since statistics need them. Beside v1 the unified
+/// hierarchy has only what v1 lacks, and limits alone are a reason to touch it.
+fn enable(layout: &Layout, writes: &[CgroupWrite]) -> Vec<String> {
+    match &layout.v2 {
+        Some(v2) if layout.is_v2_only() || writes.iter().any(|w| w.controller.is_empty()) => {
+            v2.controllers.clone()
+        }
+        _ => Vec::new(),
+    }
 }
 
 #[cfg(test)]

@@ -321,6 +321,8 @@ pub struct Cgroup {
     pub path: PathBuf,
     /// One directory a hierarchy; on v2 just one.
     pub dirs: Vec<CgroupDir>,
+    /// Controllers that the unified hierarchy hands down to the container's cgroup.
+    pub enable: Vec<String>,
     /// Limits, in the order in which they are written, all before the program runs.
     pub writes: Vec<CgroupWrite>,
     /// Device rules in order, the default ones included. Empty: no device control.

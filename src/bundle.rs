@@ -49,7 +49,12 @@ impl Bundle {
             }
             Err(error) => return Err(error).step_on("open the config", path),
         };
-        let (spec, warnings) = parse(&text, repair::config)?;
+        Self::parse(dir, &text)
+    }
+
+    /// The bundle of a config that has been read; `dir` is absolute.
+    pub fn parse(dir: PathBuf, text: &[u8]) -> Result<Self> {
+        let (spec, warnings) = parse(text, repair::config)?;
         Ok(Self {
             dir,
             spec,

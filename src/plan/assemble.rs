@@ -14,6 +14,7 @@ use super::{
     NamespaceKind, Namespaces, Plan, Rootfs, cgroup, devices, hooks, mounts, namespaces, paths,
     process, scheduling, sysctl,
 };
+use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::host::Host;
 
@@ -22,7 +23,7 @@ use crate::host::Host;
 pub struct Context<'a> {
     /// A valid container id.
     pub id: &'a str,
-    /// Absolute path of the bundle directory.
+    /// The bundle directory; for [`Plan::new`] it is absolute.
     pub bundle: &'a Path,
     /// `--systemd-cgroup`.
     pub systemd_cgroup: bool,
@@ -31,11 +32,37 @@ pub struct Context<'a> {
 }
 
 impl Plan {
+    /// Read the bundle and plan it: what `create`, `run` and `plan` begin with.
+    ///
+    /// # Errors
+    /// See [`Bundle::open`] and [`Plan::new`].
+    pub fn read(context: &Context, host: &Host) -> Result<Self> {
+        let bundle = Bundle::open(context.bundle)?;
+        let context = Context {
+            bundle: &bundle.dir,
+            ..*context
+        };
+        let mut plan = Self::new(&bundle.spec, &context, host)?;
+        plan.warnings.splice(..0, bundle.warnings);
+        Ok(plan)
+    }
+
+    /// The plan as indented JSON, which is what `orlop plan` prints.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self)
+            .map_err(|error| Error::new(format!("write the plan as JSON: {error}")))
+    }
+
     /// Turn a config into what will be done. Pure but for the questions that `host` asks once.
     ///
     /// # Errors
     /// The first field that is wrong, with its JSON pointer.
     pub fn new(spec: &oci::Spec, context: &Context, host: &Host) -> Result<Self> {
+        if context.systemd_cgroup {
+            return Err(Error::invalid(
+                "--systemd-cgroup is not supported by this build yet",
+            ));
+        }
         check_sections(spec)?;
         let linux = spec.linux().as_ref();
         let mut warnings = Vec::new();

@@ -179,9 +179,14 @@ pub fn plan(
         format!("left out inheritable capabilities that are not in the bounding set: {names}")
     });
     let raisable = plan.permitted & plan.inheritable;
-    cut(&mut plan.ambient, raisable, warnings, |names| {
-        format!("can't raise ambient capability {names}: it must be permitted and inheritable")
-    });
+    // One warning each: callers look for the words with the name behind them.
+    for bit in (0..64).filter(|bit| plan.ambient & !raisable & 1 << bit != 0) {
+        warnings.push(format!(
+            "can't raise ambient capability {}: it must be permitted and inheritable",
+            names(1 << bit)
+        ));
+    }
+    plan.ambient &= raisable;
     plan
 }
 

@@ -1,5 +1,7 @@
 //! What the tests of the topics share, and the tests of the whole.
 
+mod stored;
+
 use std::path::Path;
 
 use serde_json::{Value, json};

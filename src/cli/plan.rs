@@ -2,9 +2,7 @@
 
 use super::argv::FlagsEnd;
 use super::verb::{Count, Verb, arguments, id, path, path_of, switch};
-use crate::bundle::Bundle;
 use crate::container::id::ContainerId;
-use crate::error::{Error, Result};
 use crate::plan::{Context, Plan};
 
 /// Stands in for an id that was not given; the default cgroup is named after it.
@@ -29,23 +27,14 @@ pub const VERB: Verb =
                 true => ContainerId::new(ANY_ID)?,
                 false => id(matches)?,
             };
-            let bundle = Bundle::open(&path_of(matches, "bundle").unwrap_or_else(|| ".".into()))?;
             let context = Context {
                 id: id.as_str(),
-                bundle: &bundle.dir,
-                systemd_cgroup: false,
+                bundle: &path_of(matches, "bundle").unwrap_or_else(|| ".".into()),
                 no_pivot: matches.get_flag("no-pivot"),
             };
-            let mut plan = Plan::new(&bundle.spec, &context, &global.host)?;
-            plan.warnings.splice(0..0, bundle.warnings);
-            super::print(&json(&plan)?);
+            let plan = Plan::read(&context, &global.host)?;
+            super::print(&(plan.to_json()? + "\n"));
             Ok(0)
         },
         failure_status: 1,
     };
-
-fn json(plan: &Plan) -> Result<String> {
-    serde_json::to_string_pretty(plan)
-        .map(|text| text + "\n")
-        .map_err(|error| Error::new(format!("write the plan: {error}")))
-}

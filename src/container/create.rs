@@ -10,7 +10,6 @@ use super::status::Status;
 use super::store::{Lock, Store};
 use super::undo::Undo;
 use super::{idmap, pid_file, spawn, start_socket};
-use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result, Step};
 use crate::hooks;
@@ -59,17 +58,15 @@ pub fn make(
     options: &Create,
     start_by: StartBy,
 ) -> Result<Made> {
-    let bundle = Bundle::open(&options.bundle)?;
     let context = Context {
         id: id.as_str(),
-        bundle: &bundle.dir,
-        systemd_cgroup: false,
+        bundle: &options.bundle,
         no_pivot: options.no_pivot,
     };
-    let plan = Plan::new(&bundle.spec, &context, host)?;
+    let plan = Plan::read(&context, host)?;
     check_rootfs(&plan.rootfs.path)?;
     check_preserved_fds(options.preserve_fds)?;
-    for warning in bundle.warnings.iter().chain(&plan.warnings) {
+    for warning in &plan.warnings {
         log::warn!("{warning}");
     }
 

@@ -11,8 +11,8 @@ use std::path::Path;
 use oci_spec::runtime as oci;
 
 use super::{
-    NamespaceKind, Namespaces, Plan, Rootfs, cgroup, devices, hooks, mounts, namespaces, paths,
-    process, scheduling, sysctl,
+    NamespaceKind, Namespaces, Plan, Rootfs, capabilities, cgroup, devices, hooks, mounts,
+    namespaces, paths, process, scheduling, sysctl,
 };
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
@@ -25,8 +25,6 @@ pub struct Context<'a> {
     pub id: &'a str,
     /// The bundle directory; for [`Plan::new`] it is absolute.
     pub bundle: &'a Path,
-    /// `--systemd-cgroup`.
-    pub systemd_cgroup: bool,
     /// `--no-pivot`.
     pub no_pivot: bool,
 }
@@ -58,17 +56,14 @@ impl Plan {
     /// # Errors
     /// The first field that is wrong, with its JSON pointer.
     pub fn new(spec: &oci::Spec, context: &Context, host: &Host) -> Result<Self> {
-        if context.systemd_cgroup {
-            return Err(Error::invalid(
-                "--systemd-cgroup is not supported by this build yet",
-            ));
-        }
         check_sections(spec)?;
         let linux = spec.linux().as_ref();
         let mut warnings = Vec::new();
 
         let namespaces = namespaces::plan(linux)?;
-        if host.is_rootless() && !namespaces.has(NamespaceKind::User) {
+        // Not a question of the user id: --rootless only speaks of cgroups.
+        let privileged = host.capabilities() & capabilities::SYS_ADMIN != 0;
+        if !privileged && !namespaces.has(NamespaceKind::User) {
             return Err(Error::field(
                 "/linux/namespaces",
                 "rootless container requires user namespaces",
@@ -81,7 +76,7 @@ impl Plan {
             namespaces: &namespaces,
             cgroup: &cgroup,
             v2_only: host.layout()?.is_v2_only(),
-            rootless: host.is_rootless(),
+            privileged,
         };
         let mounts = mounts::plan(
             spec.mounts().as_deref().unwrap_or_default(),

@@ -10,6 +10,9 @@ use oci_spec::runtime as oci;
 use super::{Capabilities, NamespaceKind, Namespaces};
 use crate::host::Host;
 
+/// Bit of CAP_SYS_ADMIN.
+pub const SYS_ADMIN: u64 = 1 << 21;
+
 /// Names in the order of the kernel's numbers (linux/capability.h).
 pub const NAMES: [&str; 41] = [
     "CAP_CHOWN",

@@ -22,7 +22,8 @@ pub struct Around<'a> {
     pub cgroup: &'a Cgroup,
     /// Whether the host has cgroup v2 only.
     pub v2_only: bool,
-    pub rootless: bool,
+    /// Whether the caller has CAP_SYS_ADMIN.
+    pub privileged: bool,
 }
 
 /// Plan the whole list, in its order.
@@ -246,7 +247,7 @@ fn id_map(
             "id-mapped mounts are only supported for bind-mounts",
         ));
     }
-    if around.rootless {
+    if !around.privileged {
         return Err(Error::field(
             field,
             "id-mapped mounts are not supported for rootless containers",

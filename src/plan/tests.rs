@@ -42,7 +42,6 @@ pub fn plan_of(spec: &Value) -> Result<Plan> {
     let context = Context {
         id: "box",
         bundle: Path::new("/bundle"),
-        systemd_cgroup: false,
         no_pivot: false,
     };
     Plan::new(&spec, &context, &fixed_host())
@@ -132,7 +131,6 @@ fn a_private_root_needs_pivot_root() {
     let context = Context {
         id: "box",
         bundle: Path::new("/bundle"),
-        systemd_cgroup: false,
         no_pivot: true,
     };
     let error = Plan::new(&spec, &context, &fixed_host()).unwrap_err();
@@ -173,7 +171,6 @@ fn a_caller_without_root_needs_a_user_namespace() {
     let context = Context {
         id: "box",
         bundle: Path::new("/bundle"),
-        systemd_cgroup: false,
         no_pivot: false,
     };
     let error = Plan::new(&spec, &context, &host).unwrap_err();

@@ -49,7 +49,6 @@ fn plan(config: &Path, host: &Host) -> Result<Value> {
     let context = Context {
         id: "box",
         bundle: &bundle.dir,
-        systemd_cgroup: false,
         no_pivot: false,
     };
     let mut plan = Plan::new(&bundle.spec, &context, host)?;

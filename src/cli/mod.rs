@@ -15,7 +15,10 @@ mod create;
 mod exec;
 mod kill;
 mod list;
+mod pause;
 mod plan;
+mod ps;
+mod resume;
 mod run;
 mod spec;
 mod state;
@@ -31,7 +34,15 @@ use crate::error::{Error, Result};
 use crate::log;
 
 /// In the order in which help lists them.
-const VERBS: &[Verb] = &[list::VERB, plan::VERB, spec::VERB, state::VERB];
+const VERBS: &[Verb] = &[
+    list::VERB,
+    pause::VERB,
+    plan::VERB,
+    ps::VERB,
+    resume::VERB,
+    spec::VERB,
+    state::VERB,
+];
 
 /// The version of the runtime-spec that all this follows.
 const SPEC_VERSION: &str = "1.3.0";

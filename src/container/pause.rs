@@ -1,4 +1,4 @@
-//! `pause` and `resume`: the freezer.
+//! `pause` and `resume`: the freezer of the container's cgroup.
 
 use super::id::ContainerId;
 use super::status::Status;
@@ -6,18 +6,18 @@ use super::store::Store;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result};
 
-/// Freeze all processes of a container.
+/// Stop every process of a created or running container.
 pub fn pause(store: &Store, id: &ContainerId) -> Result<()> {
     let dir = store.open(id)?;
     let _lock = dir.lock()?;
     let state = dir.load()?;
     match Status::of(&state, &dir)? {
-        Status::Running | Status::Created => Cgroup::open(&state.cgroup_paths).freeze(),
-        _ => Err(Error::not_running()),
+        Status::Created | Status::Running => Cgroup::open(&state.cgroup_paths).freeze(),
+        Status::Creating | Status::Paused | Status::Stopped => Err(Error::not_running()),
     }
 }
 
-/// Thaw them.
+/// Let the processes of a paused container run again.
 pub fn resume(store: &Store, id: &ContainerId) -> Result<()> {
     let dir = store.open(id)?;
     let _lock = dir.lock()?;

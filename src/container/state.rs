@@ -186,7 +186,7 @@ impl State {
     pub fn set_init(&mut self, pid: i32, start: u64) {
         self.init_process_pid = pid;
         self.init_process_start = start;
-        self.namespace_paths = ALL_KINDS
+        self.namespace_paths = NamespaceKind::ALL
             .iter()
             .map(|kind| {
                 let path = PathBuf::from(format!("/proc/{pid}/ns/{}", proc_name(*kind)));
@@ -235,17 +235,6 @@ impl OciState<'_> {
         serde_json::to_string(self).map_err(|e| Error::new(format!("encode the state: {e}")))
     }
 }
-
-const ALL_KINDS: [NamespaceKind; 8] = [
-    NamespaceKind::User,
-    NamespaceKind::Mount,
-    NamespaceKind::Pid,
-    NamespaceKind::Network,
-    NamespaceKind::Ipc,
-    NamespaceKind::Uts,
-    NamespaceKind::Cgroup,
-    NamespaceKind::Time,
-];
 
 fn runc_name(kind: NamespaceKind) -> &'static str {
     match kind {

@@ -1,12 +1,11 @@
 //! What a container is doing now, told from four things: what the runtime wrote down, whether
 //! init lives, whether it still waits at its socket, and whether its cgroup is frozen.
 
-use std::path::Path;
-
 use super::process;
 use super::state::{Phase, State};
 use super::store::Dir;
-use crate::error::{Result, Step};
+use crate::cgroup::Cgroup;
+use crate::error::Result;
 
 /// The words of the specification, and runc's `paused`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +40,7 @@ impl Status {
             Phase::Created => dir.has_start_socket()?,
             Phase::Running => false,
         };
-        if is_frozen(state)? {
+        if Cgroup::open(&state.cgroup_paths).is_frozen()? {
             return Ok(Self::Paused);
         }
         Ok(if waiting {
@@ -55,40 +54,6 @@ impl Status {
 impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// Whether the freezer holds the container: v1's where there is one, else v2's.
-fn is_frozen(state: &State) -> Result<bool> {
-    match (
-        state.cgroup_paths.get("freezer"),
-        state.cgroup_paths.get(""),
-    ) {
-        (Some(v1), _) => Ok(read(v1, "freezer.state")?.is_some_and(|text| frozen_v1(&text))),
-        (None, Some(v2)) => Ok(read(v2, "cgroup.freeze")?.is_some_and(|text| text.trim() == "1")),
-        (None, None) => Ok(false),
-    }
-}
-
-/// FREEZING is a freeze under way: to whoever asks, the container is not running.
-fn frozen_v1(text: &str) -> bool {
-    matches!(text.trim(), "FROZEN" | "FREEZING")
-}
-
-/// `None`: the cgroup, or this file of it, is not there.
-fn read(dir: &Path, file: &str) -> Result<Option<String>> {
-    let path = dir.join(file);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error)
-            if matches!(
-                error.raw_os_error(),
-                Some(libc::ENOENT) | Some(libc::ENODEV)
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error).step_on("read the freezer's state", path),
     }
 }
 
@@ -126,6 +91,7 @@ mod tests {
         assert_eq!(Status::of(&state, &dir).unwrap(), Status::Running);
 
         std::fs::write(freezer.join("freezer.state"), "FROZEN\n").unwrap();
+        std::fs::write(freezer.join("freezer.self_freezing"), "1\n").unwrap();
         assert_eq!(Status::of(&state, &dir).unwrap(), Status::Paused);
         std::fs::write(freezer.join("freezer.state"), "THAWED\n").unwrap();
         assert_eq!(Status::of(&state, &dir).unwrap(), Status::Running);

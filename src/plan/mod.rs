@@ -32,6 +32,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use assemble::Context;
+pub use capabilities::NAMES as CAPABILITIES;
+pub use mount_options::known as mount_options;
 pub use mounts::{ProcRule, proc_rule};
 pub use process::plan as plan_process;
 
@@ -78,6 +80,19 @@ pub enum NamespaceKind {
     Uts,
     Cgroup,
     Time,
+}
+
+impl NamespaceKind {
+    pub const ALL: [Self; 8] = [
+        Self::User,
+        Self::Mount,
+        Self::Pid,
+        Self::Network,
+        Self::Ipc,
+        Self::Uts,
+        Self::Cgroup,
+        Self::Time,
+    ];
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

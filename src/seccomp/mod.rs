@@ -1,11 +1,43 @@
 //! Seccomp: from the profile in config.json to the BPF program that the kernel runs.
+//!
+//! The kernel runs the filter at each system call that it did not find, at load time, to be
+//! allowed whatever its arguments. So the program is made to be short on every path:
+//!
+//! 1. `rules` reads the profile: one verdict for each name.
+//! 2. `arch` knows the numbers of the names on each ABI, `multiplex` the calls that old ABIs
+//!    reach through another one.
+//! 3. `ranges` turns both into ranges of numbers with the same verdict.
+//! 4. `tree` writes the program: the architecture first, then a balanced search over the
+//!    ranges, and only at the leaves that need it the checks of arguments, which `args` has
+//!    compiled by seccompiler.
+//!
+//! `disasm` is the way back, for people. Nothing here makes a system call; the program is
+//! loaded by `sys::seccomp` in the container, which never sets no_new_privs on its own.
+
+mod arch;
+mod args;
+pub mod disasm;
+mod insn;
+mod multiplex;
+mod ranges;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod tree;
 
 use std::path::PathBuf;
 
+use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompFilterFlag};
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+use arch::Abi;
+use ranges::ranges;
+use rules::Rules;
+use tree::Section;
+
 /// One instruction of classic BPF, laid out as `struct sock_filter`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "(u16, u8, u8, u32)", into = "(u16, u8, u8, u32)")]
 #[repr(C)]
 pub struct Insn {
@@ -46,4 +78,135 @@ pub struct Listener {
     pub path: PathBuf,
     /// `listenerMetadata`, passed on as it is.
     pub metadata: String,
+}
+
+/// Compile `linux.seccomp`; `field` is its JSON pointer, for errors.
+pub fn compile(profile: &LinuxSeccomp, field: &str) -> Result<Filter> {
+    compile_for(arch::NATIVE, profile, field)
+}
+
+/// The same for a machine of another architecture.
+fn compile_for(native: Arch, profile: &LinuxSeccomp, field: &str) -> Result<Filter> {
+    let rules = Rules::read(profile, field)?;
+    let abis = abis(native, profile, field)?;
+    let flags = flags(profile, rules.notifies, field)?;
+    let listener = listener(profile, rules.notifies, field)?;
+
+    let sections: Vec<Section> = abis
+        .chunk_by(|one, other| one.audit == other.audit)
+        .filter_map(|group| {
+            Some(Section {
+                audit: group.first()?.audit,
+                ranges: ranges(group, &rules),
+            })
+        })
+        .collect();
+    let program = tree::program(&sections, rules.default)?;
+    if program.len() > insn::MAX_INSNS {
+        return Err(Error::field(
+            field,
+            format!(
+                "the seccomp profile needs {} instructions, the kernel takes {}",
+                program.len(),
+                insn::MAX_INSNS
+            ),
+        ));
+    }
+    Ok(Filter {
+        program,
+        flags,
+        listener,
+        skipped: skipped(&rules),
+    })
+}
+
+/// The profile's ABIs, each once, the native one among them in any case: first those of the
+/// native AUDIT_ARCH_* value, and those of one value side by side in the order of their spans.
+fn abis(native: Arch, profile: &LinuxSeccomp, field: &str) -> Result<Vec<&'static Abi>> {
+    let native = arch::find(native).ok_or_else(|| Error::field(field, "no such architecture"))?;
+    let mut abis = vec![native];
+    let listed = profile.architectures().as_deref().unwrap_or_default();
+    for (index, &arch) in listed.iter().enumerate() {
+        let abi = arch::find(arch).ok_or_else(|| {
+            Error::field(
+                format!("{field}/architectures/{index}"),
+                format!("the seccomp architecture {arch} is not supported"),
+            )
+        })?;
+        abis.push(abi);
+    }
+    abis.sort_by_key(|abi| (abi.audit != native.audit, abi.audit, *abi.span.start()));
+    abis.dedup_by_key(|abi| abi.arch);
+    Ok(abis)
+}
+
+/// SECCOMP_FILTER_FLAG_* bits. Every kernel that we run on has them, but for
+/// WAIT_KILLABLE_RECV, which is Linux 5.19; seccomp(2) says EINVAL where it is missing.
+fn flags(profile: &LinuxSeccomp, notifies: bool, field: &str) -> Result<u64> {
+    use LinuxSeccompFilterFlag as Flag;
+    let Some(listed) = profile.flags() else {
+        // As runc: the mitigations that a filter turns on cost more than they protect, for a
+        // process that shares no memory with another trust domain.
+        return Ok(libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW | listener_flag(notifies));
+    };
+    let mut flags = listener_flag(notifies);
+    for (index, flag) in listed.iter().enumerate() {
+        flags |= match flag {
+            Flag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
+            Flag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            // With a listener, the kernel wants failure reported as ESRCH: the return value
+            // is the fd.
+            Flag::SeccompFilterFlagTsync if notifies => {
+                libc::SECCOMP_FILTER_FLAG_TSYNC | libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH
+            }
+            Flag::SeccompFilterFlagTsync => libc::SECCOMP_FILTER_FLAG_TSYNC,
+            Flag::SeccompFilterFlagWaitKillableRecv if notifies => {
+                libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+            }
+            Flag::SeccompFilterFlagWaitKillableRecv => {
+                return Err(Error::field(
+                    format!("{field}/flags/{index}"),
+                    format!("{flag} needs a rule with SCMP_ACT_NOTIFY"),
+                ));
+            }
+        };
+    }
+    Ok(flags)
+}
+
+fn listener_flag(notifies: bool) -> u64 {
+    if notifies {
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+    } else {
+        0
+    }
+}
+
+fn listener(profile: &LinuxSeccomp, notifies: bool, field: &str) -> Result<Option<Listener>> {
+    let path = profile.listener_path().as_ref();
+    let path = path.filter(|path| !path.as_os_str().is_empty());
+    let metadata = profile.listener_metadata().as_deref().unwrap_or_default();
+    match path {
+        None if notifies => Err(Error::field(
+            format!("{field}/listenerPath"),
+            "seccomp listenerPath is not set",
+        )),
+        None if !metadata.is_empty() => Err(Error::field(
+            format!("{field}/listenerMetadata"),
+            "listenerMetadata needs a listenerPath",
+        )),
+        // The specification has the path ignored when nothing notifies.
+        Some(path) if notifies => Ok(Some(Listener {
+            path: path.clone(),
+            metadata: metadata.to_owned(),
+        })),
+        _ => Ok(None),
+    }
+}
+
+/// Names that are no call on any ABI. A name that only other ABIs have is none of them:
+/// profiles are written for many machines.
+fn skipped(rules: &Rules) -> Vec<String> {
+    let unknown = rules.not_found().filter(|name| !arch::known(name));
+    unknown.map(str::to_owned).collect()
 }

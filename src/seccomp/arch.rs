@@ -1,0 +1,403 @@
+//! System call tables: which ABIs a profile can name, and which number a call has in each.
+//!
+//! An ABI is what the specification calls an architecture: a table of numbers under one
+//! AUDIT_ARCH_* value. x86_64 and x32 share a value and differ in bit 30 of the number, so
+//! here they are two ABIs with two spans of numbers. The tables come from the crate
+//! `syscalls`; what it lacks (x32, the calls private to arm) is written as a difference to
+//! one that it has.
+
+use std::ops::RangeInclusive;
+
+use oci_spec::runtime::Arch;
+use syscalls::{aarch64, arm, loongarch64, mips, mips64, powerpc, powerpc64};
+use syscalls::{riscv64, s390x, x86, x86_64};
+
+use super::multiplex;
+
+/// `__X32_SYSCALL_BIT` of asm/unistd.h.
+const X32_BIT: u32 = 0x4000_0000;
+
+/// One table of system calls.
+pub struct Abi {
+    pub arch: Arch,
+    /// The name that the specification gives it.
+    pub name: &'static str,
+    /// AUDIT_ARCH_* value, `seccomp_data.arch`.
+    pub audit: u32,
+    /// Arguments have 32 bits: the kernel hands them to the filter with a high word of zero.
+    pub narrow: bool,
+    pub big_endian: bool,
+    /// The numbers that belong to this ABI, with x32's bit.
+    pub span: RangeInclusive<u32>,
+    /// Numbers at which the table has entries.
+    tables: &'static [RangeInclusive<u32>],
+    lookup: fn(u32) -> Option<&'static str>,
+}
+
+impl Abi {
+    /// The name of the call with this number.
+    pub fn call(&self, number: u32) -> Option<&'static str> {
+        if self.tables.iter().any(|table| table.contains(&number)) {
+            (self.lookup)(number)
+        } else {
+            None
+        }
+    }
+
+    /// Every call with its number, in the order of the numbers.
+    pub fn calls(&self) -> impl Iterator<Item = (u32, &'static str)> {
+        self.tables
+            .iter()
+            .cloned()
+            .flatten()
+            .filter_map(|number| (self.lookup)(number).map(|name| (number, name)))
+    }
+
+    /// Calls that stand apart from the table, far above it.
+    pub fn private(&self, number: u32) -> bool {
+        self.arch == Arch::ScmpArchArm && number >= ARM_PRIVATE
+    }
+
+    /// On s390 a number that the kernel does not know reaches the filter as 0, the number of a
+    /// call that is long gone.
+    pub fn zero_is_unknown(&self) -> bool {
+        matches!(self.arch, Arch::ScmpArchS390 | Arch::ScmpArchS390x)
+    }
+
+    /// Old ABIs reach the socket and System V calls through one number with a selector as
+    /// well; see the module `multiplex`.
+    pub fn multiplexed(&self) -> bool {
+        matches!(
+            self.arch,
+            Arch::ScmpArchX86
+                | Arch::ScmpArchS390
+                | Arch::ScmpArchS390x
+                | Arch::ScmpArchPpc
+                | Arch::ScmpArchPpc64
+                | Arch::ScmpArchPpc64le
+                | Arch::ScmpArchMips
+                | Arch::ScmpArchMipsel
+        )
+    }
+}
+
+/// The ABI of a profile's `architectures` entry; `None` for one that we have no table for.
+pub fn find(arch: Arch) -> Option<&'static Abi> {
+    let arch = match arch {
+        Arch::ScmpArchNative => NATIVE,
+        other => other,
+    };
+    ABIS.iter().find(|abi| abi.arch == arch)
+}
+
+/// Every ABI that we have a table of.
+pub fn all() -> impl Iterator<Item = &'static Abi> {
+    ABIS.iter()
+}
+
+/// The ABI that this binary is built for. The kernel's own programs use it, so it is part of
+/// every filter, named or not, as in libseccomp.
+pub const NATIVE: Arch = if cfg!(target_arch = "x86_64") {
+    Arch::ScmpArchX86_64
+} else if cfg!(target_arch = "aarch64") {
+    Arch::ScmpArchAarch64
+} else if cfg!(target_arch = "arm") {
+    Arch::ScmpArchArm
+} else if cfg!(target_arch = "x86") {
+    Arch::ScmpArchX86
+} else if cfg!(target_arch = "riscv64") {
+    Arch::ScmpArchRiscv64
+} else if cfg!(target_arch = "loongarch64") {
+    Arch::ScmpArchLoongarch64
+} else if cfg!(target_arch = "s390x") {
+    Arch::ScmpArchS390x
+} else if cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
+    Arch::ScmpArchPpc64le
+} else if cfg!(target_arch = "powerpc64") {
+    Arch::ScmpArchPpc64
+} else if cfg!(all(target_arch = "mips64", target_endian = "little")) {
+    Arch::ScmpArchMipsel64
+} else {
+    Arch::ScmpArchMips64
+};
+
+/// Is this the name of a call anywhere? A name that is not is a slip, or newer than we are.
+pub fn known(name: &str) -> bool {
+    ABIS.iter()
+        .any(|abi| abi.calls().any(|(_, known)| known == name))
+        || multiplex::selectable(name)
+}
+
+/// linux/audit.h: an AUDIT_ARCH_* value is an ELF machine number with these bits.
+const WIDE: u32 = 0x8000_0000;
+const LITTLE: u32 = 0x4000_0000;
+
+/// The usual case: numbers below a thousand, and the specification's value of the
+/// architecture is the kernel's.
+const fn abi(arch: Arch, name: &'static str, lookup: Lookup) -> Abi {
+    let audit = arch as u32;
+    Abi {
+        arch,
+        name,
+        audit,
+        narrow: audit & WIDE == 0,
+        big_endian: audit & LITTLE == 0,
+        span: 0..=u32::MAX,
+        tables: &[0..=999],
+        lookup,
+    }
+}
+
+type Lookup = fn(u32) -> Option<&'static str>;
+
+macro_rules! table {
+    ($table:ident) => {
+        |number| $table::Sysno::new(number as usize).map(|call| call.name())
+    };
+}
+
+/// Where the mips tables begin: one thousand for each of o32, n64 and n32.
+const O32: &[RangeInclusive<u32>] = &[4000..=4999];
+const N64: &[RangeInclusive<u32>] = &[5000..=5999];
+const N32: &[RangeInclusive<u32>] = &[6000..=6999];
+
+static ABIS: &[Abi] = &[
+    Abi {
+        span: 0..=X32_BIT - 1,
+        ..abi(Arch::ScmpArchX86_64, "x86_64", table!(x86_64))
+    },
+    abi(Arch::ScmpArchX86, "x86", table!(x86)),
+    Abi {
+        audit: Arch::ScmpArchX86_64 as u32,
+        narrow: false,
+        span: X32_BIT..=u32::MAX,
+        tables: &[X32_BIT..=X32_BIT + 999],
+        ..abi(Arch::ScmpArchX32, "x32", |number| x32(number - X32_BIT))
+    },
+    abi(Arch::ScmpArchAarch64, "aarch64", table!(aarch64)),
+    Abi {
+        tables: &[0..=999, ARM_PRIVATE..=ARM_PRIVATE + 6],
+        ..abi(Arch::ScmpArchArm, "arm", arm_call)
+    },
+    abi(Arch::ScmpArchRiscv64, "riscv64", table!(riscv64)),
+    abi(
+        Arch::ScmpArchLoongarch64,
+        "loongarch64",
+        table!(loongarch64),
+    ),
+    abi(Arch::ScmpArchPpc64le, "ppc64le", table!(powerpc64)),
+    abi(Arch::ScmpArchPpc64, "ppc64", table!(powerpc64)),
+    abi(Arch::ScmpArchPpc, "ppc", table!(powerpc)),
+    abi(Arch::ScmpArchS390x, "s390x", s390x_call),
+    abi(Arch::ScmpArchS390, "s390", s390_call),
+    Abi {
+        tables: N64,
+        ..abi(Arch::ScmpArchMips64, "mips64", n64)
+    },
+    Abi {
+        tables: N64,
+        ..abi(Arch::ScmpArchMipsel64, "mipsel64", n64)
+    },
+    Abi {
+        tables: N32,
+        ..abi(Arch::ScmpArchMips64n32, "mips64n32", n32)
+    },
+    Abi {
+        tables: N32,
+        ..abi(Arch::ScmpArchMipsel64n32, "mipsel64n32", n32)
+    },
+    Abi {
+        tables: O32,
+        ..abi(Arch::ScmpArchMips, "mips", table!(mips))
+    },
+    Abi {
+        tables: O32,
+        ..abi(Arch::ScmpArchMipsel, "mipsel", table!(mips))
+    },
+];
+
+/// x32 shares x86_64's numbers, but for the calls whose structures differ: those have numbers
+/// of their own from 512 on, and their old places are empty.
+fn x32(number: u32) -> Option<&'static str> {
+    const FIRST: u32 = 512;
+    const OWN: [&str; 36] = [
+        "rt_sigaction",
+        "rt_sigreturn",
+        "ioctl",
+        "readv",
+        "writev",
+        "recvfrom",
+        "sendmsg",
+        "recvmsg",
+        "execve",
+        "ptrace",
+        "rt_sigpending",
+        "rt_sigtimedwait",
+        "rt_sigqueueinfo",
+        "sigaltstack",
+        "timer_create",
+        "mq_notify",
+        "kexec_load",
+        "waitid",
+        "set_robust_list",
+        "get_robust_list",
+        "vmsplice",
+        "move_pages",
+        "preadv",
+        "pwritev",
+        "rt_tgsigqueueinfo",
+        "recvmmsg",
+        "sendmmsg",
+        "process_vm_readv",
+        "process_vm_writev",
+        "setsockopt",
+        "getsockopt",
+        "io_setup",
+        "io_submit",
+        "execveat",
+        "preadv2",
+        "pwritev2",
+    ];
+    // Calls of x86_64 that x32 never had.
+    const ABSENT: [&str; 11] = [
+        "uselib",
+        "_sysctl",
+        "create_module",
+        "get_kernel_syms",
+        "query_module",
+        "nfsservctl",
+        "set_thread_area",
+        "get_thread_area",
+        "epoll_ctl_old",
+        "epoll_wait_old",
+        "vserver",
+    ];
+    if number >= FIRST {
+        return OWN.get((number - FIRST) as usize).copied();
+    }
+    let name = x86_64::Sysno::new(number as usize)?.name();
+    (!OWN.contains(&name) && !ABSENT.contains(&name)).then_some(name)
+}
+
+/// `__ARM_NR_BASE`: calls that only arm has, far above the table.
+const ARM_PRIVATE: u32 = 0x000f_0000;
+
+fn arm_call(number: u32) -> Option<&'static str> {
+    if number < ARM_PRIVATE {
+        return arm::Sysno::new(number as usize).map(|call| call.name());
+    }
+    match number - ARM_PRIVATE {
+        1 => Some("breakpoint"),
+        2 => Some("cacheflush"),
+        3 => Some("usr26"),
+        4 => Some("usr32"),
+        5 => Some("set_tls"),
+        6 => Some("get_tls"),
+        _ => None,
+    }
+}
+
+fn n64(number: u32) -> Option<&'static str> {
+    match number {
+        // Missing in the crate's table.
+        5450 => Some("set_mempolicy_home_node"),
+        _ => mips64::Sysno::new(number as usize).map(|call| call.name()),
+    }
+}
+
+/// n32 is n64 with a few 64-bit calls of 32-bit machines put in between, and the calls with
+/// a 64-bit time that all such machines got at 403.
+fn n32(number: u32) -> Option<&'static str> {
+    match number - 6000 {
+        212 => Some("fcntl64"),
+        217 => Some("statfs64"),
+        218 => Some("fstatfs64"),
+        219 => Some("sendfile64"),
+        299 => Some("getdents64"),
+        place @ (0..=211 | 424..) => n64(5000 + place),
+        place @ 213..=216 => n64(5000 + place - 1),
+        place @ (220..=298 | 313..=402) => n64(5000 + place - 4),
+        place @ 300..=312 => n64(5000 + place - 5),
+        place => time64(place),
+    }
+}
+
+/// 403 to 423, the same numbers on every 32-bit ABI since Linux 5.1.
+fn time64(number: u32) -> Option<&'static str> {
+    x86::Sysno::new(number as usize)
+        .map(|call| call.name())
+        .filter(|name| name.contains("64"))
+}
+
+fn s390x_call(number: u32) -> Option<&'static str> {
+    match number {
+        // Missing in the crate's table.
+        447 => Some("memfd_secret"),
+        _ => s390x::Sysno::new(number as usize).map(|call| call.name()),
+    }
+}
+
+/// 31-bit s390: s390x with the old calls for 16-bit ids, and other names in their new places.
+fn s390_call(number: u32) -> Option<&'static str> {
+    let name = match number {
+        13 => "time",
+        16 => "lchown",
+        23 => "setuid",
+        24 => "getuid",
+        25 => "stime",
+        46 => "setgid",
+        47 => "getgid",
+        49 => "geteuid",
+        50 => "getegid",
+        70 => "setreuid",
+        71 => "setregid",
+        76 => "getrlimit",
+        80 => "getgroups",
+        81 => "setgroups",
+        95 => "fchown",
+        101 => "ioperm",
+        138 => "setfsuid",
+        139 => "setfsgid",
+        140 => "_llseek",
+        142 => "_newselect",
+        164 => "setresuid",
+        165 => "getresuid",
+        170 => "setresgid",
+        171 => "getresgid",
+        182 => "chown",
+        191 => "ugetrlimit",
+        192 => "mmap2",
+        193 => "truncate64",
+        194 => "ftruncate64",
+        195 => "stat64",
+        196 => "lstat64",
+        197 => "fstat64",
+        198 => "lchown32",
+        199 => "getuid32",
+        200 => "getgid32",
+        201 => "geteuid32",
+        202 => "getegid32",
+        203 => "setreuid32",
+        204 => "setregid32",
+        205 => "getgroups32",
+        206 => "setgroups32",
+        207 => "fchown32",
+        208 => "setresuid32",
+        209 => "getresuid32",
+        210 => "setresgid32",
+        211 => "getresgid32",
+        212 => "chown32",
+        213 => "setuid32",
+        214 => "setgid32",
+        215 => "setfsuid32",
+        216 => "setfsgid32",
+        221 => "fcntl64",
+        223 => "sendfile64",
+        264 => "fadvise64_64",
+        293 => "fstatat64",
+        392 => return None,
+        403..=423 => return time64(number),
+        _ => return s390x_call(number),
+    };
+    Some(name)
+}

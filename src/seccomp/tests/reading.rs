@@ -1,0 +1,259 @@
+//! A plain reading of a profile: slow, straight from config.json's types, and sharing nothing
+//! with the compiler but the tables of calls.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use oci_spec::runtime::{
+    Arch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompOperator as Op,
+    LinuxSyscall,
+};
+
+use super::interpret::Call;
+use crate::seccomp::arch;
+
+pub const X86_64: u32 = 0xc000_003e;
+pub const I386: u32 = 0x4000_0003;
+pub const X32_BIT: u32 = 0x4000_0000;
+
+/// AUDIT_ARCH_* value and number to name, for the three ABIs that the random profiles use.
+pub static TABLES: LazyLock<HashMap<(u32, u32), &'static str>> = LazyLock::new(|| {
+    [Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32]
+        .into_iter()
+        .flat_map(|arch| {
+            let abi = arch::find(arch).unwrap();
+            abi.calls()
+                .map(|(number, name)| ((abi.audit, number), name))
+        })
+        .collect()
+});
+
+/// The ABI that a number belongs to.
+fn abi(audit: u32, number: u32) -> Option<Arch> {
+    match (audit, number < X32_BIT) {
+        (X86_64, true) => Some(Arch::ScmpArchX86_64),
+        (X86_64, false) => Some(Arch::ScmpArchX32),
+        (I386, _) => Some(Arch::ScmpArchX86),
+        _ => None,
+    }
+}
+
+pub struct Reading<'a> {
+    profile: &'a LinuxSeccomp,
+    default: u32,
+    by_name: HashMap<&'a str, Vec<&'a LinuxSyscall>>,
+    /// By ABI, as a number.
+    newest: HashMap<u32, u32>,
+}
+
+impl<'a> Reading<'a> {
+    /// How an x86_64 machine reads the profile.
+    pub fn new(profile: &'a LinuxSeccomp) -> Self {
+        let mut by_name: HashMap<_, Vec<_>> = HashMap::new();
+        for syscall in profile.syscalls().iter().flatten() {
+            for name in syscall.names() {
+                by_name.entry(name.as_str()).or_default().push(syscall);
+            }
+        }
+        let mut newest = HashMap::new();
+        for (&(audit, number), name) in TABLES.iter() {
+            let behind = SOCKET_CALLS.contains(name) || IPC_CALLS.iter().any(|c| c.1 == *name);
+            if by_name.contains_key(name) && !(audit == I386 && behind) {
+                let arch = abi(audit, number).unwrap() as u32;
+                let newest = newest.entry(arch).or_insert(0);
+                *newest = number.max(*newest);
+            }
+        }
+        let default = value(profile.default_action(), profile.default_errno_ret());
+        Self {
+            profile,
+            default,
+            by_name,
+            newest,
+        }
+    }
+
+    /// The SECCOMP_RET_* value of a call.
+    pub fn answer(&self, call: &Call) -> u32 {
+        let Some(arch) = abi(call.audit, call.number) else {
+            return libc::SECCOMP_RET_KILL_THREAD;
+        };
+        let listed = self.profile.architectures().iter().flatten();
+        if arch != Arch::ScmpArchX86_64 && !listed.copied().any(|listed| listed == arch) {
+            return if call.audit == X86_64 && call.number == u32::MAX {
+                self.default
+            } else {
+                libc::SECCOMP_RET_KILL_THREAD
+            };
+        }
+        let name = TABLES.get(&(call.audit, call.number)).copied();
+        let narrow = arch == Arch::ScmpArchX86;
+        if let Some(answer) = name.and_then(|name| self.named(name, call, narrow)) {
+            return answer;
+        }
+        let permissive = matches!(
+            self.profile.default_action(),
+            Action::ScmpActAllow | Action::ScmpActLog | Action::ScmpActTrace
+        );
+        match self.newest.get(&(arch as u32)) {
+            Some(&newest) if newest > 0 && call.number > newest && !permissive => {
+                libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32
+            }
+            _ => self.default,
+        }
+    }
+
+    fn named(&self, name: &str, call: &Call, narrow: bool) -> Option<u32> {
+        let rules = self.by_name.get(name);
+        let own = rules.map(|rules| self.decide(rules, call, narrow));
+        if !narrow || !matches!(name, "socketcall" | "ipc") {
+            return own.map(|(answer, _)| answer);
+        }
+        // Own rules that hold come first, then the call behind.
+        if let Some((answer, true)) = own {
+            return Some(answer);
+        }
+        let behind = if name == "ipc" {
+            IPC_CALLS
+                .iter()
+                .find(|(selector, _)| *selector == call.args[0] & 0xffff)
+                .map(|(_, name)| *name)
+        } else {
+            (call.args[0] as u32)
+                .checked_sub(1)
+                .and_then(|place| SOCKET_CALLS.get(place as usize).copied())
+        };
+        let any = |name: &&str| self.by_name.contains_key(name);
+        let some_behind = if name == "ipc" {
+            IPC_CALLS.iter().map(|(_, name)| name).any(any)
+        } else {
+            SOCKET_CALLS.iter().any(any)
+        };
+        match behind.and_then(|behind| self.by_name.get(behind)) {
+            Some(rules) => Some(self.strictest(rules)),
+            None if some_behind || rules.is_some() => Some(self.default),
+            None => None,
+        }
+    }
+
+    /// The answer, and whether a rule gave it.
+    fn decide(&self, rules: &[&LinuxSyscall], call: &Call, narrow: bool) -> (u32, bool) {
+        let mut held = None;
+        for rule in rules {
+            let action = value(rule.action(), rule.errno_ret());
+            if action == self.default {
+                continue;
+            }
+            let args = rule.args().as_deref().unwrap_or_default();
+            if args.is_empty() {
+                return (action, true);
+            }
+            let mut results = args.iter().map(|arg| holds(arg, call, narrow));
+            let twice = args.iter().enumerate().any(|(place, arg)| {
+                let rest = args.iter().skip(place + 1);
+                rest.into_iter().any(|other| other.index() == arg.index())
+            });
+            let all = if twice {
+                results.any(|holds| holds)
+            } else {
+                results.all(|holds| holds)
+            };
+            if all && held.is_none() {
+                held = Some(action);
+            }
+        }
+        (held.unwrap_or(self.default), held.is_some())
+    }
+
+    /// The arguments cannot be seen: the strictest that they could lead to.
+    fn strictest(&self, rules: &[&LinuxSyscall]) -> u32 {
+        let mut actions = vec![self.default];
+        for rule in rules {
+            let action = value(rule.action(), rule.errno_ret());
+            if action == self.default {
+                continue;
+            }
+            if rule.args().as_deref().unwrap_or_default().is_empty() {
+                return action;
+            }
+            actions.push(action);
+        }
+        actions
+            .into_iter()
+            .min_by_key(|action| *action as i32)
+            .unwrap()
+    }
+}
+
+fn holds(arg: &LinuxSeccompArg, call: &Call, narrow: bool) -> bool {
+    let width = if narrow {
+        u64::from(u32::MAX)
+    } else {
+        u64::MAX
+    };
+    let is = call.args[arg.index()] & width;
+    let value = arg.value() & width;
+    match arg.op() {
+        Op::ScmpCmpNe => is != value,
+        Op::ScmpCmpLt => is < value,
+        Op::ScmpCmpLe => is <= value,
+        Op::ScmpCmpEq => is == value,
+        Op::ScmpCmpGe => is >= value,
+        Op::ScmpCmpGt => is > value,
+        Op::ScmpCmpMaskedEq => is & value == arg.value_two().unwrap_or(0) & value,
+    }
+}
+
+fn value(action: Action, errno: Option<u32>) -> u32 {
+    let data = errno.unwrap_or(libc::EPERM as u32);
+    match action {
+        Action::ScmpActKill | Action::ScmpActKillThread => libc::SECCOMP_RET_KILL_THREAD,
+        Action::ScmpActKillProcess => libc::SECCOMP_RET_KILL_PROCESS,
+        Action::ScmpActTrap => libc::SECCOMP_RET_TRAP,
+        Action::ScmpActErrno => libc::SECCOMP_RET_ERRNO | data,
+        Action::ScmpActNotify => libc::SECCOMP_RET_USER_NOTIF,
+        Action::ScmpActTrace => libc::SECCOMP_RET_TRACE | data,
+        Action::ScmpActLog => libc::SECCOMP_RET_LOG,
+        Action::ScmpActAllow => libc::SECCOMP_RET_ALLOW,
+    }
+}
+
+/// linux/net.h, from SYS_SOCKET (1) on.
+pub const SOCKET_CALLS: [&str; 20] = [
+    "socket",
+    "bind",
+    "connect",
+    "listen",
+    "accept",
+    "getsockname",
+    "getpeername",
+    "socketpair",
+    "send",
+    "recv",
+    "sendto",
+    "recvfrom",
+    "shutdown",
+    "setsockopt",
+    "getsockopt",
+    "sendmsg",
+    "recvmsg",
+    "accept4",
+    "recvmmsg",
+    "sendmmsg",
+];
+
+/// linux/ipc.h.
+pub const IPC_CALLS: [(u64, &str); 12] = [
+    (1, "semop"),
+    (2, "semget"),
+    (3, "semctl"),
+    (4, "semtimedop"),
+    (11, "msgsnd"),
+    (12, "msgrcv"),
+    (13, "msgget"),
+    (14, "msgctl"),
+    (21, "shmat"),
+    (22, "shmdt"),
+    (23, "shmget"),
+    (24, "shmctl"),
+];

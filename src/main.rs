@@ -16,6 +16,18 @@ mod seal;
 mod seccomp;
 mod sys;
 
-fn main() -> std::process::ExitCode {
-    cli::run(std::env::args_os().collect())
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// The verbs that enter a container, and so must not be run from the host's binary.
+const SEALED_VERBS: [&str; 3] = ["create", "run", "exec"];
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    // Before anything is parsed, so that nothing is done twice. A flag's value that happens to
+    // be one of these words costs a seal that was not needed.
+    let enters = words.iter().skip(1).any(|word| SEALED_VERBS.iter().any(|verb| word == verb));
+    let sealed = if enters { Some(seal::ensure()) } else { None };
+    seal::tidy();
+    cli::run(words, sealed)
 }

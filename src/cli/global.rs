@@ -10,6 +10,7 @@ use crate::container::store::Store;
 use crate::error::{Error, Result, Step};
 use crate::host::Host;
 use crate::log;
+use crate::seal::Sealed;
 
 const DEFAULT_ROOT: &str = "/run/orlop";
 
@@ -22,6 +23,7 @@ pub struct Global {
     /// Whether `--root` was given; a default root may be missing.
     pub root_given: bool,
     pub host: Host,
+    sealed: Option<Result<Sealed>>,
 }
 
 pub fn flags() -> Command {
@@ -45,7 +47,11 @@ pub fn flags() -> Command {
 
 impl Global {
     /// Set the log up first, so that all that follows can be told there.
-    pub fn new(program: String, matches: &ArgMatches) -> Result<Self> {
+    pub fn new(
+        program: String,
+        matches: &ArgMatches,
+        sealed: Option<Result<Sealed>>,
+    ) -> Result<Self> {
         let format = matches.get_one::<String>("log-format");
         let format = log::Format::parse(format.map_or("", String::as_str))?;
         let debug = matches.get_flag("debug");
@@ -71,7 +77,16 @@ impl Global {
             store,
             root_given,
             host: Host::with_rootless(rootless),
+            sealed,
         })
+    }
+
+    /// Proof that this process may enter a container; see [`crate::seal`].
+    pub fn sealed(&self) -> Result<&Sealed> {
+        match &self.sealed {
+            Some(sealed) => sealed.as_ref().map_err(Clone::clone),
+            None => Err(Error::new("this verb was not run from a sealed binary")),
+        }
     }
 }
 

@@ -32,6 +32,7 @@ use verb::Verb;
 
 use crate::error::{Error, Result};
 use crate::log;
+use crate::seal::Sealed;
 
 /// In the order in which help lists them.
 const VERBS: &[Verb] = &[
@@ -50,9 +51,10 @@ const SPEC_VERSION: &str = "1.3.0";
 /// Exit status for a verb that does not exist, as the peers have it.
 const NO_SUCH_VERB: u8 = 3;
 
-/// Read the command line, do what it asks, say what became of it.
-pub fn run(words: Vec<OsString>) -> ExitCode {
-    match dispatch(&words) {
+/// Read the command line, do what it asks, say what became of it. `sealed` is there for the
+/// verbs that need it; that it failed is said in the log, which is known only here.
+pub fn run(words: Vec<OsString>, sealed: Option<Result<Sealed>>) -> ExitCode {
+    match dispatch(&words, sealed) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             log::fatal(&failure.message);
@@ -100,7 +102,7 @@ fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn dispatch(words: &[OsString]) -> Result<u8, Failure> {
+fn dispatch(words: &[OsString], sealed: Option<Result<Sealed>>) -> Result<u8, Failure> {
     let (program, words) = match words.split_first() {
         Some((program, words)) => (program.to_string_lossy().into_owned(), words),
         None => (String::from("orlop"), words),
@@ -121,7 +123,7 @@ fn dispatch(words: &[OsString]) -> Result<u8, Failure> {
             return Ok(0);
         }
     };
-    let global = Global::new(program, &matches)?;
+    let global = Global::new(program, &matches, sealed)?;
     if name == "help" || name == "h" {
         return help_for(words.first()).map(|()| 0);
     }

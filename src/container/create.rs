@@ -64,6 +64,7 @@ pub fn make(
         no_pivot: options.no_pivot,
     };
     let plan = Plan::read(&context, host)?;
+    plan.check_supported()?;
     check_rootfs(&plan.rootfs.path)?;
     check_preserved_fds(options.preserve_fds)?;
     for warning in &plan.warnings {

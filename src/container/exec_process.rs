@@ -22,10 +22,7 @@ pub fn plan(state: &State, options: &Exec, host: &Host) -> Result<Process> {
     for warning in warnings {
         log::warn!("{warning}");
     }
-    if planned.terminal {
-        return Err(Error::field("/terminal", "this build has no terminals yet")
-            .with_hint("set it to false"));
-    }
+    planned.check_supported("")?;
     // What `linux` of config.json gives to each process of the container.
     Ok(Process {
         seccomp: base.seccomp.clone(),

@@ -24,6 +24,7 @@ mod namespaces;
 mod paths;
 mod process;
 mod scheduling;
+mod supported;
 mod sysctl;
 
 use std::collections::BTreeMap;

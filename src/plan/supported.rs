@@ -1,0 +1,87 @@
+//! What is planned, and shown by `orlop plan`, but cannot be carried out by this build yet.
+//!
+//! create and exec ask here before their first side effect, so that no field of a config is
+//! ever passed over in silence. A feature that is finished takes its lines out of this file.
+
+use super::{Plan, Process};
+use crate::error::{Error, Result};
+
+fn refuse(pointer: impl Into<String>, name: &str) -> Result<()> {
+    let problem = format!("{name} is not supported by this build yet");
+    Err(Error::field(pointer, problem))
+}
+
+impl Plan {
+    /// # Errors
+    /// The first field that asks for what this build cannot do.
+    pub fn check_supported(&self) -> Result<()> {
+        self.process.check_supported("/process")?;
+        if self.rootfs.mount_label.is_some() {
+            refuse("/linux/mountLabel", "linux.mountLabel")?;
+        }
+        for mount in &self.mounts {
+            if mount.idmap.is_some() {
+                refuse(&mount.field, "an id-mapped mount")?;
+            }
+            if mount.flags & libc::MS_REMOUNT != 0 {
+                refuse(
+                    format!("{}/options", mount.field),
+                    "the mount option remount",
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Process {
+    /// The same for one process; `at` is its JSON pointer.
+    pub fn check_supported(&self, at: &str) -> Result<()> {
+        if self.terminal {
+            refuse(format!("{at}/terminal"), "a terminal")
+                .map_err(|error| error.with_hint("set it to false"))?;
+        }
+        if self.exec_cpu_affinity.is_some() {
+            refuse(format!("{at}/execCPUAffinity"), "process.execCPUAffinity")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::tests::{plan_of, pointer_of, with_linux};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn what_cannot_be_done_yet_is_refused_by_name() {
+        let least = || with_linux(json!({"namespaces": [{"type": "mount"}]}));
+        assert_eq!(plan_of(&least()).unwrap().check_supported(), Ok(()));
+        let map = json!([{"containerID": 0, "hostID": 1, "size": 1}]);
+        let changes: [(&str, fn(&mut Value, Value)); 5] = [
+            ("/process/terminal", |spec, _| {
+                spec["process"]["terminal"] = json!(true)
+            }),
+            ("/process/execCPUAffinity", |spec, _| {
+                spec["process"]["execCPUAffinity"] = json!({"final": "0"});
+            }),
+            ("/linux/mountLabel", |spec, _| {
+                spec["linux"]["mountLabel"] = json!("label")
+            }),
+            ("/mounts/0", |spec, map| {
+                spec["mounts"] = json!([{"destination": "/d", "source": "/s",
+                    "options": ["bind"], "uidMappings": map, "gidMappings": map}]);
+            }),
+            ("/mounts/0/options", |spec, _| {
+                spec["mounts"] = json!([{"destination": "/d", "source": "/s",
+                    "options": ["bind", "remount"]}]);
+            }),
+        ];
+        for (pointer, change) in changes {
+            let mut spec = least();
+            change(&mut spec, map.clone());
+            let error = plan_of(&spec).unwrap().check_supported().unwrap_err();
+            assert_eq!(pointer_of(&error), pointer);
+        }
+    }
+}

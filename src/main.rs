@@ -26,7 +26,10 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     // Before anything is parsed, so that nothing is done twice. A flag's value that happens to
     // be one of these words costs a seal that was not needed.
-    let enters = words.iter().skip(1).any(|word| SEALED_VERBS.iter().any(|verb| word == verb));
+    let enters = words
+        .iter()
+        .skip(1)
+        .any(|word| SEALED_VERBS.iter().any(|verb| word == verb));
     let sealed = if enters { Some(seal::ensure()) } else { None };
     seal::tidy();
     cli::run(words, sealed)

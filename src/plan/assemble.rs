@@ -17,6 +17,7 @@ use super::{
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::seccomp;
 
 /// What a plan depends on beside the config and the host: the arguments of create.
 #[derive(Debug, Clone, Copy)]
@@ -289,6 +290,11 @@ fn process_of(
             .memory_policy()
             .as_ref()
             .map(scheduling::memory_policy)
+            .transpose()?;
+        plan.seccomp = linux
+            .seccomp()
+            .as_ref()
+            .map(|profile| seccomp::compile(profile, "/linux/seccomp"))
             .transpose()?;
     }
     Ok(plan)

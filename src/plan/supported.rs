@@ -51,35 +51,34 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use crate::plan::tests::{plan_of, pointer_of, with_linux};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     #[test]
     fn what_cannot_be_done_yet_is_refused_by_name() {
         let least = || with_linux(json!({"namespaces": [{"type": "mount"}]}));
         assert_eq!(plan_of(&least()).unwrap().check_supported(), Ok(()));
         let map = json!([{"containerID": 0, "hostID": 1, "size": 1}]);
-        let changes: [(&str, fn(&mut Value, Value)); 5] = [
-            ("/process/terminal", |spec, _| {
-                spec["process"]["terminal"] = json!(true)
-            }),
-            ("/process/execCPUAffinity", |spec, _| {
-                spec["process"]["execCPUAffinity"] = json!({"final": "0"});
-            }),
-            ("/linux/mountLabel", |spec, _| {
-                spec["linux"]["mountLabel"] = json!("label")
-            }),
-            ("/mounts/0", |spec, map| {
-                spec["mounts"] = json!([{"destination": "/d", "source": "/s",
-                    "options": ["bind"], "uidMappings": map, "gidMappings": map}]);
-            }),
-            ("/mounts/0/options", |spec, _| {
-                spec["mounts"] = json!([{"destination": "/d", "source": "/s",
-                    "options": ["bind", "remount"]}]);
-            }),
+        let bind = json!({"destination": "/d", "source": "/s", "options": ["bind"]});
+        let mut mapped = bind.clone();
+        mapped["uidMappings"] = map.clone();
+        mapped["gidMappings"] = map;
+        let mut remount = bind;
+        remount["options"] = json!(["bind", "remount"]);
+        let changes = [
+            ("/process", "terminal", json!(true), "/process/terminal"),
+            (
+                "/process",
+                "execCPUAffinity",
+                json!({"final": "0"}),
+                "/process/execCPUAffinity",
+            ),
+            ("/linux", "mountLabel", json!("label"), "/linux/mountLabel"),
+            ("", "mounts", json!([mapped]), "/mounts/0"),
+            ("", "mounts", json!([remount]), "/mounts/0/options"),
         ];
-        for (pointer, change) in changes {
+        for (parent, name, value, pointer) in changes {
             let mut spec = least();
-            change(&mut spec, map.clone());
+            spec.pointer_mut(parent).unwrap()[name] = value;
             let error = plan_of(&spec).unwrap().check_supported().unwrap_err();
             assert_eq!(pointer_of(&error), pointer);
         }

@@ -106,6 +106,10 @@ fn parse<T: DeserializeOwned>(
         return Err(Error::field("", "config cannot be null"));
     }
     let mut warnings = Vec::new();
+    // Untyped JSON keeps the last of two, as do the peers.
+    if first.to_string().starts_with("duplicate field") {
+        warnings.push(format!("the last one is taken: {first}"));
+    }
     mend(&mut json, &mut warnings);
     match serde_path_to_error::deserialize(json) {
         Ok(value) => Ok((value, warnings)),
@@ -116,13 +120,27 @@ fn parse<T: DeserializeOwned>(
             if first.to_string().starts_with(&problem) {
                 problem = first.to_string();
             }
-            Err(Error::field(pointer(error.path()), problem))
+            let pointer = pointer(error.path());
+            let error = Error::field(&pointer, problem);
+            Err(match words(&pointer) {
+                Some(words) => error.within(words),
+                None => error,
+            })
         }
     }
 }
 
 fn broken(error: &serde_json::Error) -> Error {
     Error::invalid(format!("config.json is not valid JSON: {error}"))
+}
+
+/// Words that callers match in the error of a field whose values are an enum in oci-spec.
+fn words(pointer: &str) -> Option<&'static str> {
+    match pointer.strip_prefix("/linux/memoryPolicy/")? {
+        "mode" => Some("invalid memory policy mode"),
+        rest if rest.starts_with("flags/") => Some("invalid memory policy flag"),
+        _ => None,
+    }
 }
 
 /// The JSON pointer of a path through the types.
@@ -227,20 +245,30 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_capability_is_a_warning() {
-        let text = r#"{"process": {"cwd": "/", "user": {}, "capabilities":
-            {"bounding": ["CAP_FUTURE", "CAP_KILL"], "ambient": ["CAP_FUTURE"]}}}"#;
-        let (spec, warnings) = parse::<oci::Spec>(text.as_bytes(), repair::config).unwrap();
-        let sets = spec
-            .process()
-            .as_ref()
-            .unwrap()
-            .capabilities()
-            .clone()
-            .unwrap();
-        assert_eq!(sets.bounding().as_ref().unwrap().len(), 1);
-        assert!(sets.ambient().as_ref().unwrap().is_empty());
-        assert_eq!(warnings.len(), 2, "{warnings:?}");
-        assert!(warnings[0].contains("CAP_FUTURE"));
+    fn the_last_of_two_fields_counts() {
+        let text = b"{\"hostname\": \"a\", \"hostname\": \"b\"}";
+        let (spec, warnings) = parse::<oci::Spec>(text, repair::config).unwrap();
+        assert_eq!(spec.hostname().as_deref(), Some("b"));
+        assert!(warnings[0].contains("duplicate field `hostname`"));
+    }
+
+    #[test]
+    fn what_is_mended_leaves_no_other_mistake_unseen() {
+        let error = fails("{\"process\": {\"cwd\": \"/\", \"args\": \"sh\"}}");
+        assert_eq!(error.target, Some(Target::Field("/process/args".into())));
+    }
+
+    #[test]
+    fn a_bad_memory_policy_has_the_words_that_callers_match() {
+        for (policy, words) in [
+            ("{\"mode\": \"MPOL_X\"}", "invalid memory policy mode"),
+            (
+                "{\"mode\": \"MPOL_BIND\", \"flags\": [\"X\"]}",
+                "invalid memory policy flag",
+            ),
+        ] {
+            let error = fails(&format!("{{\"linux\": {{\"memoryPolicy\": {policy}}}}}"));
+            assert!(error.step.starts_with(words), "{error}");
+        }
     }
 }

@@ -1,28 +1,40 @@
 //! What the specification allows and oci-spec refuses, put right in untyped JSON.
 //!
 //! Called only after a parse has failed, so a config that oci-spec can read costs nothing
-//! here. One function a gap, each with a test in the module above, so that it can go when the
-//! crate is mended.
-
-use serde_json::Value;
+//! here. One function a gap, each with a test below, so that it can go when the crate is
+//! mended. A value of a wrong type is never touched: the parse that follows names it.
 
 use oci_spec::runtime::Capability;
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 /// Mend a config.json.
 pub fn config(config: &mut Value, warnings: &mut Vec<String>) {
     if let Some(entry) = config.get_mut("process") {
         process(entry, warnings);
     }
+    if let Some(resources) = config
+        .pointer_mut("/linux/resources")
+        .and_then(Value::as_object_mut)
+    {
+        pids_of_null(resources);
+        device_rules_without_type(resources);
+        huge_page_limits(resources);
+    }
 }
 
 /// Mend a process object.
 pub fn process(process: &mut Value, warnings: &mut Vec<String>) {
-    unknown_capabilities(process, warnings);
+    if let Some(process) = process.as_object_mut() {
+        missing_user_and_cwd(process);
+        unknown_capabilities(process, warnings);
+        scheduler_flags(process);
+        empty_cpu_lists(process);
+    }
 }
 
 /// A name that is in no list of ours MUST be a warning (config.md, "Linux Process").
-fn unknown_capabilities(process: &mut Value, warnings: &mut Vec<String>) {
+fn unknown_capabilities(process: &mut Map<String, Value>, warnings: &mut Vec<String>) {
     let Some(sets) = process
         .get_mut("capabilities")
         .and_then(Value::as_object_mut)
@@ -34,7 +46,6 @@ fn unknown_capabilities(process: &mut Value, warnings: &mut Vec<String>) {
             continue;
         };
         names.retain(|name| {
-            // Anything but a text is a wrong type, which the next parse will name.
             let unknown = name.is_string() && Capability::deserialize(name).is_err();
             if unknown {
                 warnings.push(format!(
@@ -43,5 +54,181 @@ fn unknown_capabilities(process: &mut Value, warnings: &mut Vec<String>) {
             }
             !unknown
         });
+    }
+}
+
+/// The peers take a missing user for root, and say in their own words that cwd is missing.
+fn missing_user_and_cwd(process: &mut Map<String, Value>) {
+    for (name, value) in [("user", json!({})), ("cwd", json!(""))] {
+        let entry = process.entry(name).or_insert(Value::Null);
+        if entry.is_null() {
+            *entry = value;
+        }
+    }
+}
+
+/// Two flags have other names in oci-spec than in the specification.
+fn scheduler_flags(process: &mut Map<String, Value>) {
+    let flags = process
+        .get_mut("scheduler")
+        .and_then(|scheduler| scheduler.get_mut("flags"))
+        .and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten() {
+        match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => *flag = json!("SCHED_RESET_ON_FORK"),
+            Some("SCHED_FLAG_DL_OVERRUN") => *flag = json!("SCHED_FLAG_D_L_OVERRUN"),
+            _ => {}
+        }
+    }
+}
+
+/// An empty list of CPUs is no list.
+fn empty_cpu_lists(process: &mut Map<String, Value>) {
+    if let Some(affinity) = process
+        .get_mut("execCPUAffinity")
+        .and_then(Value::as_object_mut)
+    {
+        affinity.retain(|_, list| list != "");
+    }
+}
+
+/// `"limit": null` is no limit.
+fn pids_of_null(resources: &mut Map<String, Value>) {
+    if resources
+        .get("pids")
+        .is_some_and(|pids| pids.get("limit").is_some_and(Value::is_null))
+    {
+        resources.remove("pids");
+    }
+}
+
+/// `"type": ""` in a rule of the device cgroup is any type, like no type at all.
+fn device_rules_without_type(resources: &mut Map<String, Value>) {
+    let rules = resources.get_mut("devices").and_then(Value::as_array_mut);
+    for rule in rules.into_iter().flatten().filter_map(Value::as_object_mut) {
+        if rule.get("type").is_some_and(|kind| kind == "") {
+            rule.remove("type");
+        }
+    }
+}
+
+/// The limit is a u64 in the specification and an i64 in oci-spec; what is between them is
+/// more memory than there is, so the largest i64 says the same.
+fn huge_page_limits(resources: &mut Map<String, Value>) {
+    let limits = resources
+        .get_mut("hugepageLimits")
+        .and_then(Value::as_array_mut);
+    for limit in limits.into_iter().flatten() {
+        if let Some(limit) = limit.get_mut("limit")
+            && limit.as_u64().is_some_and(|bytes| bytes > i64::MAX as u64)
+        {
+            *limit = json!(i64::MAX);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime as oci;
+
+    /// What oci-spec makes of a config that it refuses unmended.
+    fn mended(config: Value) -> (oci::Spec, Vec<String>) {
+        serde_json::from_value::<oci::Spec>(config.clone())
+            .expect_err("oci-spec takes this now: the repair can go");
+        let mut config = config;
+        let mut warnings = Vec::new();
+        super::config(&mut config, &mut warnings);
+        (serde_json::from_value(config).unwrap(), warnings)
+    }
+
+    fn mended_process(process: Value) -> (oci::Process, Vec<String>) {
+        let (spec, warnings) = mended(json!({"process": process}));
+        (spec.process().clone().unwrap(), warnings)
+    }
+
+    fn mended_resources(resources: Value) -> oci::LinuxResources {
+        let (spec, warnings) = mended(json!({"linux": {"resources": resources}}));
+        assert!(warnings.is_empty());
+        spec.linux().as_ref().unwrap().resources().clone().unwrap()
+    }
+
+    #[test]
+    fn an_unknown_capability_is_left_out_with_a_warning() {
+        let (process, warnings) = mended_process(json!({"cwd": "/", "user": {}, "capabilities": {
+            "bounding": ["CAP_FUTURE", "CAP_KILL"], "ambient": ["CAP_FUTURE"]}}));
+        let sets = process.capabilities().clone().unwrap();
+        assert_eq!(sets.bounding().as_ref().unwrap().len(), 1);
+        assert!(sets.ambient().as_ref().unwrap().is_empty());
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("CAP_FUTURE"));
+    }
+
+    #[test]
+    fn a_missing_user_is_root() {
+        let (process, warnings) = mended_process(json!({"cwd": "/"}));
+        assert_eq!((process.user().uid(), process.user().gid()), (0, 0));
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn a_missing_cwd_is_left_to_the_plan() {
+        let (process, _) = mended_process(json!({"user": {"uid": 7}}));
+        assert_eq!(process.user().uid(), 7);
+        assert!(process.cwd().as_os_str().is_empty());
+    }
+
+    #[test]
+    fn the_specifications_scheduler_flags_are_known() {
+        use oci::LinuxSchedulerFlag as Flag;
+        let (process, _) = mended_process(json!({"cwd": "/", "user": {}, "scheduler": {
+            "policy": "SCHED_OTHER",
+            "flags": ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_DL_OVERRUN"]}}));
+        let flags = process.scheduler().as_ref().unwrap().flags().clone();
+        assert_eq!(
+            flags.unwrap(),
+            [Flag::SchedResetOnFork, Flag::SchedFlagDLOverrun]
+        );
+    }
+
+    #[test]
+    fn an_empty_list_of_cpus_is_none() {
+        let (process, _) = mended_process(json!({"cwd": "/", "user": {},
+            "execCPUAffinity": {"initial": "", "final": "1"}}));
+        let affinity = process.exec_cpu_affinity().clone().unwrap();
+        assert_eq!(affinity.initial().as_deref(), None);
+        assert_eq!(affinity.cpu_affinity_final().as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn a_pids_limit_of_null_is_none() {
+        let resources = mended_resources(json!({"pids": {"limit": null}}));
+        assert!(resources.pids().is_none());
+    }
+
+    #[test]
+    fn a_device_rule_of_no_type_is_of_any() {
+        let rules = json!([{"allow": false, "type": "", "access": "rwm"}]);
+        let resources = mended_resources(json!({"devices": rules}));
+        assert_eq!(resources.devices().as_ref().unwrap()[0].typ(), None);
+    }
+
+    #[test]
+    fn a_huge_page_limit_may_be_the_largest_number() {
+        let limits = json!([{"pageSize": "2MB", "limit": u64::MAX}]);
+        let resources = mended_resources(json!({"hugepageLimits": limits}));
+        let limit = resources.hugepage_limits().as_ref().unwrap()[0].limit();
+        assert_eq!(limit, i64::MAX);
+    }
+
+    #[test]
+    fn wrong_types_are_left_for_the_parse_to_name() {
+        let wrong = json!({"process": {"user": 1, "cwd": 2, "capabilities": [3],
+            "scheduler": 4, "execCPUAffinity": 5},
+            "linux": {"resources": {"pids": 6, "devices": {}, "hugepageLimits": [7]}}});
+        let mut config = wrong.clone();
+        let mut warnings = Vec::new();
+        super::config(&mut config, &mut warnings);
+        assert_eq!(config, wrong);
     }
 }

@@ -28,7 +28,8 @@ impl Cgroup {
         match cgroup.fill(plan) {
             Ok(()) => Ok(cgroup),
             Err(error) => {
-                cgroup.undo();
+                // What is left is empty; the reason to fail says more than that.
+                let _ = cgroup.undo();
                 Err(error)
             }
         }

@@ -9,10 +9,24 @@ use super::{Cgroup, UNIFIED, file, layout};
 use crate::error::{Error, Result, Step};
 
 impl Cgroup {
-    /// The cgroup below this one that `--cgroup [CONTROLLER:]PATH` names, each pair a
-    /// controller and a path. The empty controller stands for all hierarchies; those that are
-    /// not named stay as they are.
-    pub fn below(&self, subs: &[(String, String)]) -> Result<Self> {
+    /// Where exec's process goes. `subs` is what `--cgroup [CONTROLLER:]PATH` names: each pair
+    /// a controller and a path below the container's cgroup. The empty controller stands for
+    /// all hierarchies; those that are not named stay as they are.
+    pub fn for_exec(&self, subs: &[(String, String)], init: Pid) -> Result<Self> {
+        if !subs.is_empty() {
+            return self.below(subs);
+        }
+        if let Some(dir) = self.unified_dir().filter(|_| self.is_unified_only()) {
+            let handed = file::read_value(&dir.join("cgroup.subtree_control"));
+            // Gone, or one that hands controllers down and so takes no processes.
+            if !handed.is_ok_and(|controllers| controllers.is_empty()) {
+                return Self::of_process(init, Path::new(layout::ROOT));
+            }
+        }
+        Ok(Self::open(&self.paths()))
+    }
+
+    fn below(&self, subs: &[(String, String)]) -> Result<Self> {
         let mut dirs = self.dirs.clone();
         for (controller, sub) in subs {
             let path = inside(sub)?;
@@ -28,7 +42,7 @@ impl Cgroup {
             }
         }
         if let Some(gone) = dirs.iter().find(|dir| !dir.path.is_dir()) {
-            return Err(Error::invalid("no such sub cgroup").with_path(&gone.path));
+            return Err(Error::invalid("bad sub cgroup path: no such cgroup").with_path(&gone.path));
         }
         Ok(Self {
             dirs,
@@ -39,7 +53,7 @@ impl Cgroup {
 
     /// The cgroup that a process is in now, on a v2 host. Init may have left its own, or have
     /// made it one that takes no processes (with controllers handed down to cgroups below).
-    pub fn of_process(pid: Pid, mount: &Path) -> Result<Self> {
+    fn of_process(pid: Pid, mount: &Path) -> Result<Self> {
         let path = format!("/proc/{pid}/cgroup");
         let text = file::read(Path::new(&path)).step_on("read the cgroup of init", &path)?;
         let own = text.lines().find_map(|line| line.strip_prefix("0::"));
@@ -78,7 +92,11 @@ mod tests {
     fn below(cgroup: &Cgroup, subs: &[(&str, &str)]) -> Result<Vec<PathBuf>> {
         let own = |(c, p): &(&str, &str)| ((*c).to_owned(), (*p).to_owned());
         let subs: Vec<(String, String)> = subs.iter().map(own).collect();
-        Ok(cgroup.below(&subs)?.paths().into_values().collect())
+        Ok(cgroup
+            .for_exec(&subs, Pid::this())?
+            .paths()
+            .into_values()
+            .collect())
     }
 
     #[test]
@@ -102,7 +120,7 @@ mod tests {
             (("", "../x"), "bad sub cgroup path: ../x"),
             (("pids", "a/../../x"), "bad sub cgroup path: a/../../x"),
             (("memory", "a"), "unknown controller memory"),
-            (("pids", "nowhere"), "no such sub cgroup"),
+            (("pids", "nowhere"), "bad sub cgroup path: no such cgroup"),
         ] {
             let error = below(&cgroup, &[subs]).unwrap_err();
             assert!(error.to_string().starts_with(words), "{error}");

@@ -35,13 +35,16 @@ impl Cgroup {
         result
     }
 
-    /// Let them run again. Harmless when nothing is frozen.
+    /// Let them run again. Harmless when nothing is frozen, or the cgroup is gone.
     pub fn thaw(&self) -> Result<()> {
         let (path, value) = match self.freezer()? {
             Freezer::V1(dir) => (dir.join("freezer.state"), "THAWED"),
             Freezer::V2(dir) => (dir.join("cgroup.freeze"), "0"),
         };
-        file::write(&path, value).step_on("thaw the container", &path)
+        match file::write(&path, value) {
+            Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+            result => result.step_on("thaw the container", &path),
+        }
     }
 
     /// Whether the cgroup itself was frozen, not merely one above it. A cgroup that is gone is

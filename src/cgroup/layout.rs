@@ -14,7 +14,8 @@ use nix::unistd::{AccessFlags, access};
 use super::file;
 use crate::error::{Result, Step};
 
-const ROOT: &str = "/sys/fs/cgroup";
+/// Where cgroup filesystems are mounted by convention.
+pub const ROOT: &str = "/sys/fs/cgroup";
 const HYBRID: &str = "/sys/fs/cgroup/unified";
 
 /// The order in which hierarchies are listed and joined: cpuset first, as it must be filled

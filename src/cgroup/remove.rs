@@ -40,17 +40,20 @@ impl Cgroup {
         first
     }
 
-    /// Take back what `create` did: remove only the directories that it made.
-    pub fn undo(&mut self) {
+    /// Take back what `create` did: remove only the directories that it made. As with
+    /// `remove`, the processes must be dead or dying.
+    pub fn undo(&mut self) -> Result<()> {
         let end = Instant::now() + PATIENCE;
+        let mut first = Ok(());
         while let Some(path) = self.made.pop() {
             let busy = rmdir(&path).is_err();
             // A parent that we made may have got another container's cgroup meanwhile.
             if let Some(own) = self.dirs.iter().find(|own| busy && own.path == path) {
                 let _ = self.thaw();
-                let _ = remove_busy(&path, own.is_unified(), end);
+                first = first.and(remove_busy(&path, own.is_unified(), end));
             }
         }
+        first
     }
 }
 

@@ -276,6 +276,28 @@ fn nobody_escapes_a_signal_to_all() {
 }
 
 #[test]
+fn exec_follows_init_where_the_cgroup_takes_no_processes() {
+    let Some(place) = Place::new("exec", json!({})) else {
+        return;
+    };
+    let cgroup = place.create().unwrap();
+    let init = nix::unistd::Pid::this();
+    assert_eq!(cgroup.for_exec(&[], init).unwrap().paths(), cgroup.paths());
+    let v2 = Layout::probe().unwrap().v2;
+    match v2.as_ref().and_then(|v2| v2.controllers.first()) {
+        Some(controller) if cgroup.is_unified_only() => {
+            let control = cgroup.main_dir().unwrap().join("cgroup.subtree_control");
+            file::write(&control, &format!("+{controller}")).unwrap();
+            let home = cgroup.for_exec(&[], init).unwrap();
+            assert!(!home.paths()[""].starts_with(&cgroup.paths()[""]));
+            assert!(home.pids().unwrap().contains(&init));
+        }
+        _ => eprintln!("SKIPPED: not a v2 host with controllers"),
+    }
+    cgroup.remove().unwrap();
+}
+
+#[test]
 fn children_go_with_the_cgroup() {
     let Some(place) = Place::new("nested", json!({})) else {
         return;

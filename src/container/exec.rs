@@ -47,7 +47,8 @@ pub fn exec(
     } else {
         Some(Foreground::begin(false)?)
     };
-    let mut cgroup = Cgroup::open(&exec_process::cgroup_paths(&state, &options.cgroups)?);
+    let own = Cgroup::open(&state.cgroup_paths);
+    let mut cgroup = own.for_exec(&options.cgroups, init.pid())?;
     let (channel, theirs) = Channel::pair()?;
     let handed = HandedToExec {
         channel: theirs,

@@ -1,8 +1,5 @@
 //! What exec's process will be: init's, changed by flags, or one from a file.
 
-use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
-
 use super::options::{Change, Exec};
 use super::state::State;
 use crate::bundle;
@@ -113,41 +110,6 @@ fn add_capabilities(process: &mut Process, names: &[String], host: &Host) -> Res
     Ok(())
 }
 
-/// The container's cgroups, with each sub-cgroup that `--cgroup` names below them.
-pub fn cgroup_paths(
-    state: &State,
-    below: &[(String, String)],
-) -> Result<BTreeMap<String, PathBuf>> {
-    let mut paths = state.cgroup_paths.clone();
-    for (controller, sub) in below {
-        let bad = || Error::invalid(format!("bad sub cgroup path: {sub}"));
-        let relative = sub.trim_start_matches('/');
-        if Path::new(relative)
-            .components()
-            .any(|c| !matches!(c, Component::Normal(_)))
-        {
-            return Err(bad());
-        }
-        if controller.is_empty() {
-            paths.values_mut().for_each(|path| path.push(relative));
-        } else {
-            paths
-                .get_mut(controller)
-                .ok_or_else(|| Error::invalid(format!("unknown controller {controller}")))?
-                .push(relative);
-        }
-    }
-    match paths
-        .values()
-        .find(|path| !below.is_empty() && !path.is_dir())
-    {
-        Some(missing) => {
-            Err(Error::invalid("bad sub cgroup path: no such cgroup").with_path(missing))
-        }
-        None => Ok(paths),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::state::tests::state;
@@ -189,17 +151,5 @@ mod tests {
         assert_eq!(process.capabilities.effective, 1 << 5 | 1 << 13);
         assert_eq!(process.capabilities.inheritable, 0);
         assert_eq!(process.capabilities.ambient, 0);
-    }
-
-    #[test]
-    fn a_sub_cgroup_stays_inside() {
-        let state = state("x");
-        for bad in ["../x", "a/../../x", "/.."] {
-            let error = cgroup_paths(&state, &[(String::new(), bad.into())]).unwrap_err();
-            assert!(error.to_string().contains("bad sub cgroup path"), "{error}");
-        }
-        let error = cgroup_paths(&state, &[("nope".into(), "a".into())]).unwrap_err();
-        assert!(error.to_string().contains("unknown controller"), "{error}");
-        assert_eq!(cgroup_paths(&state, &[]).unwrap(), state.cgroup_paths);
     }
 }

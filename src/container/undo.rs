@@ -73,9 +73,9 @@ impl Drop for Undo {
             note(init.wait_end(KILL_TIME).map(drop));
             init.reap();
         }
-        if let Some(cgroup) = &self.cgroup {
+        if let Some(cgroup) = &mut self.cgroup {
             note(cgroup.kill_all(libc::SIGKILL));
-            note(cgroup.remove());
+            note(cgroup.undo());
         }
         note(self.dir.remove());
     }

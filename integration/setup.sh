@@ -60,9 +60,9 @@ install_needed() {
     packages=()
 }
 
-# A linker for rustc; gcc alone brings no libc to link build scripts with.
+# A linker for rustc, and the libc that crates' build scripts are linked with.
 need_linker() {
-    need cc gcc libc6-dev
+    need cc gcc
     [ -e /usr/include/stdlib.h ] || packages+=(libc6-dev)
 }
 
@@ -105,8 +105,8 @@ need_rust() {
         install_packages rustup ca-certificates
     fi
     say "installing the stable Rust toolchain with rustup"
-    rustup set profile minimal
-    rustup default stable
+    { rustup set profile minimal && rustup default stable; } ||
+        fail "rustup could not install Rust $wanted or newer: install it by hand, then run make again"
     rust_is_new_enough || fail "Rust $wanted or newer is needed, found $(rust_version)"
 }
 

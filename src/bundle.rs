@@ -5,6 +5,7 @@
 //! parse fails is the text looked at again, as untyped JSON: to mend what the specification
 //! allows and oci-spec does not (`repair`), and then to say which field is wrong.
 
+mod locate;
 mod repair;
 
 use std::fs::File;
@@ -110,23 +111,36 @@ fn parse<T: DeserializeOwned>(
     if first.to_string().starts_with("duplicate field") {
         warnings.push(format!("the last one is taken: {first}"));
     }
+    let original = json.clone();
     mend(&mut json, &mut warnings);
-    match serde_path_to_error::deserialize(json) {
+    if json == original && warnings.is_empty() {
+        let place = locate::pointer(text, first.line(), first.column());
+        return Err(misfit(&place, first.to_string()));
+    }
+    let mended = json.to_string().into_bytes();
+    match serde_json::from_slice(&mended) {
         Ok(value) => Ok((value, warnings)),
         Err(error) => {
-            let mut problem = error.inner().to_string();
-            // Untyped JSON has lost its lines; the first parse knows them when nothing was
-            // mended on the way to this error.
-            if first.to_string().starts_with(&problem) {
-                problem = first.to_string();
-            }
-            let pointer = pointer(error.path());
-            let error = Error::field(&pointer, problem);
-            Err(match words(&pointer) {
-                Some(words) => error.within(words),
-                None => error,
-            })
+            let place = locate::pointer(&mended, error.line(), error.column());
+            // The lines of the mended text are not those that its writer knows; the first parse
+            // knows them when nothing was mended on the way to this error.
+            let problem = error.to_string();
+            let problem = problem.split(" at line ").next().unwrap_or_default();
+            let problem = match first.to_string() {
+                known if known.starts_with(problem) => known,
+                _ => problem.to_owned(),
+            };
+            Err(misfit(&place, problem))
         }
+    }
+}
+
+/// The error for a value that does not fit its field.
+fn misfit(pointer: &str, problem: String) -> Error {
+    let error = Error::field(pointer, problem);
+    match words(pointer) {
+        Some(words) => error.within(words),
+        None => error,
     }
 }
 
@@ -141,20 +155,6 @@ fn words(pointer: &str) -> Option<&'static str> {
         rest if rest.starts_with("flags/") => Some("invalid memory policy flag"),
         _ => None,
     }
-}
-
-/// The JSON pointer of a path through the types.
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    path.iter().fold(String::new(), |mut pointer, segment| {
-        match segment {
-            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-            Segment::Map { key } => pointer.push_str(&format!("/{}", escape(key))),
-            // The value of an enum is the field itself, not something below it.
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
-        pointer
-    })
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use super::mounts::{attach, clone_path};
 use super::rootfs::{Make, RootFs};
 use crate::error::{Error, Result, Step};
 use crate::plan::{Device, DeviceKind};
+use crate::sys::mount;
 
 /// Links that every container finds in /dev (runtime-spec, config-linux.md, "Dev symbolic
 /// links"), and /dev/ptmx of the container's own devpts.
@@ -137,14 +138,26 @@ fn file_type(kind: DeviceKind) -> SFlag {
     }
 }
 
-/// The host's /dev/null as a detached mount, seen to be the null device: what is bound over a
-/// masked file must not be whatever a container put in its place.
-pub fn null() -> Result<OwnedFd> {
-    let tree = clone_path(Path::new("/dev/null"), false)?;
-    let stat = fstat(&tree).step_on("look at", "/dev/null")?;
-    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-    if kind != SFlag::S_IFCHR || (major(stat.st_rdev), minor(stat.st_rdev)) != (1, 3) {
-        return Err(Error::new("not the null device").with_path("/dev/null"));
+/// A null device as a detached mount, for what is bound over masked files: the container's
+/// own if it is one, else the host's. Whatever else an image put at /dev/null would be shown in
+/// place of what is to be hidden (CVE-2025-31133).
+pub fn null(root: &RootFs) -> Result<OwnedFd> {
+    let path = Path::new("/dev/null");
+    if let Some(own) = root.find(path)?
+        && is_null(own.as_fd()).step_on("look at", path)?
+    {
+        return mount::clone_tree(own.as_fd(), c"", false).step_on("clone the mount of", path);
     }
-    Ok(tree)
+    let hosts = clone_path(path, false)?;
+    if is_null(hosts.as_fd()).step_on("look at", path)? {
+        Ok(hosts)
+    } else {
+        Err(Error::new("not the null device").with_path(path))
+    }
+}
+
+fn is_null(fd: BorrowedFd) -> Result<bool, Errno> {
+    let stat = fstat(fd)?;
+    let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+    Ok(kind == SFlag::S_IFCHR && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3))
 }

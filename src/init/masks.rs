@@ -29,7 +29,7 @@ pub fn mask(root: &RootFs, paths: &[PathBuf]) -> Result<()> {
                 sys::new_filesystem(c"tmpfs", &[], sys::ATTR_RDONLY).step("make an empty tmpfs")
             })?
         } else {
-            another(&mut null, devices::null)?
+            another(&mut null, || devices::null(root))?
         };
         attach(cover.as_fd(), target.as_fd())
             .map_err(|error| error.within("mask a path").with_path(path))?;

@@ -5,16 +5,25 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_input;
 mod capabilities;
+mod cgroups;
 mod devices;
+mod exec;
+mod failure;
 mod harness;
+mod hooks;
+mod kill;
 mod lifecycle;
+mod list;
 mod mounts;
 mod namespaces;
 mod paths;
+mod pause;
 mod process;
 mod propagation;
 mod rootfs;
 mod seccomp;
 mod support;
+mod sysctl;
 mod userns;

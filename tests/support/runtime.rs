@@ -3,10 +3,15 @@
 use std::env;
 use std::fmt;
 use std::fs::{self, File};
+use std::iter;
+use std::mem;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// The program that plays the container runtime.
 pub struct Runtime {
@@ -73,9 +78,14 @@ impl Runtime {
         self.finish(self.command(args))
     }
 
-    /// Run a prepared command to its end, its standard streams being files: a container that
-    /// outlives the call inherits them, so that pipes would never come to their end.
-    pub fn finish(&self, mut command: Command) -> Output {
+    /// Run a prepared command to its end.
+    pub fn finish(&self, command: Command) -> Output {
+        self.spawn(command).wait()
+    }
+
+    /// Start a prepared command, its standard streams being files: a container that outlives
+    /// the call inherits them, so that pipes would never come to their end.
+    pub fn spawn(&self, mut command: Command) -> Running {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = |stream: &str| self.outputs.join(format!("{n}.{stream}"));
@@ -83,18 +93,72 @@ impl Runtime {
         command.stdin(Stdio::null());
         command.stdout(File::create(&stdout_path).unwrap());
         command.stderr(File::create(&stderr_path).unwrap());
-        let status = command
-            .status()
+        let child = command
+            .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
-        Output {
-            command: format!("{command:?}"),
-            status,
-            stdout: read(&stdout_path),
-            stderr: read(&stderr_path),
+        Running {
+            command: shown(&command),
+            child,
             stdout_path,
+            stderr_path,
         }
     }
+}
+
+/// A call that has not come to its end.
+pub struct Running {
+    command: String,
+    child: Child,
+    stdout_path: PathBuf,
+    stderr_path: PathBuf,
+}
+
+impl Running {
+    /// What has been printed so far.
+    pub fn stdout(&self) -> String {
+        text_of(&self.stdout_path)
+    }
+
+    /// Send a signal to the runtime.
+    pub fn signal(&self, signal: Signal) {
+        kill(
+            Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
+            signal,
+        )
+        .unwrap();
+    }
+
+    pub fn wait(mut self) -> Output {
+        let status = self.child.wait().unwrap();
+        Output {
+            command: mem::take(&mut self.command),
+            status,
+            stdout: text_of(&self.stdout_path),
+            stderr: text_of(&self.stderr_path),
+            stdout_path: self.stdout_path.clone(),
+        }
+    }
+}
+
+impl Drop for Running {
+    /// A test that fails must not wait for a call that goes on.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text_of(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()
+}
+
+/// The command line as a person would type it.
+fn shown(command: &Command) -> String {
+    let words = iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A program by its path, or by its name in PATH.

@@ -28,6 +28,7 @@ pub fn dispatch(argv: &[String]) -> Outcome {
         ["echo", ..] => say(&rest.join(" ")),
         ["kill-self", name] => kill_self(name),
         ["sleep"] => sleep(),
+        ["spin"] => spin(),
         ["ignore-term"] => ignore_term(),
         ["exit-on-term", status] => exit_on_term(number(status)?),
         ["spawn"] => spawn(),
@@ -90,6 +91,13 @@ fn sleep() -> Outcome {
     }
 }
 
+/// Use the CPU for ever.
+fn spin() -> Outcome {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
 fn ignore_term() -> Outcome {
     // SAFETY: setting a disposition to ignore installs no code of ours.
     unsafe { signal::signal(Signal::SIGTERM, SigHandler::SigIgn) }.map_err(|e| e.to_string())?;
@@ -103,6 +111,9 @@ extern "C" fn exit_now(_: i32) {
     unsafe { libc::_exit(EXIT_STATUS.load(std::sync::atomic::Ordering::Relaxed)) }
 }
 
+/// SIGRTMIN+3 as glibc counts, and so every program that sends it; musl counts from 35.
+const REAL_TIME_3: i32 = 34 + 3;
+
 /// Wait; exit with `status` at SIGTERM, SIGINT, SIGHUP, SIGUSR1 and real-time signal 3.
 fn exit_on_term(status: i32) -> Outcome {
     EXIT_STATUS.store(status, std::sync::atomic::Ordering::Relaxed);
@@ -111,7 +122,7 @@ fn exit_on_term(status: i32) -> Outcome {
         libc::SIGINT,
         libc::SIGHUP,
         libc::SIGUSR1,
-        libc::SIGRTMIN() + 3,
+        REAL_TIME_3,
     ] {
         // SAFETY: the handler only calls _exit, which is async-signal-safe.
         unsafe { libc::signal(number, exit_now as extern "C" fn(i32) as libc::sighandler_t) };

@@ -15,7 +15,7 @@ fn listener(t: &Test) -> Container<'_> {
 
 both_views! {
     fn signals_are_named_in_every_way(t) {
-        let number = nix::libc::SIGUSR1.to_string();
+        let number = libc::SIGUSR1.to_string();
         for name in ["TERM", "SIGTERM", "term", "sigterm", "15", "INT", "HUP", "USR1", &number] {
             let container = listener(t);
             container.kill(name).expect_ok();

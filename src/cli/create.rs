@@ -3,8 +3,28 @@
 
 use clap::{ArgMatches, Command};
 
-use super::verb::{number, path, path_of, switch};
+use super::argv::FlagsEnd;
+use super::verb::{Count, Verb, id, number, path, path_of, switch};
+use crate::container::create;
 use crate::container::options::Create;
+
+pub const VERB: Verb = Verb {
+    name: "create",
+    about: "create a container",
+    usage: "<container-id>",
+    count: Count::Exactly(1),
+    flags_end: FlagsEnd::Never,
+    flags,
+    run: |global, matches| {
+        let made = id(matches).and_then(|id| {
+            let options = options(matches);
+            create::create(global.sealed()?, &global.host, &global.store, &id, &options)
+        });
+        made.map(|()| 0)
+            .map_err(|error| error.within("orlop create failed"))
+    },
+    failure_status: 1,
+};
 
 pub fn flags(command: Command) -> Command {
     command
@@ -46,7 +66,6 @@ pub fn options(matches: &ArgMatches) -> Create {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::argv::FlagsEnd;
     use crate::cli::verb::tests::read;
 
     fn parse(words: &[&str]) -> Result<Create, String> {

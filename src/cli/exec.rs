@@ -4,11 +4,35 @@ use std::ffi::OsStr;
 
 use clap::{ArgMatches, Command};
 
-use super::verb::{arguments, list, number, optional_switch, path, path_of, switch, text, text_of};
+use super::argv::FlagsEnd;
+use super::verb::{
+    Count, Verb, arguments, id, list, number, optional_switch, path, path_of, switch, text, text_of,
+};
+use crate::container::exec;
 use crate::container::options::{Change, Exec};
 use crate::error::{Error, Result};
 
-pub fn flags(command: Command) -> Command {
+/// Status of an exec that did not come to run its program: callers tell it from the program's.
+const EXEC_FAILED: u8 = 255;
+
+pub const VERB: Verb = Verb {
+    name: "exec",
+    about: "execute new process inside the container",
+    usage: "<container-id> <command> [arguments...] | -p process.json <container-id>",
+    count: Count::AtLeast(1),
+    flags_end: FlagsEnd::FirstArgument,
+    flags,
+    run: |global, matches| {
+        let status = id(matches).and_then(|id| {
+            let options = options(matches)?;
+            exec::exec(global.sealed()?, &global.host, &global.store, &id, &options)
+        });
+        status.map_err(|error| error.within("exec failed"))
+    },
+    failure_status: EXEC_FAILED,
+};
+
+fn flags(command: Command) -> Command {
     command
         .arg(text("cwd", "DIR").help("current working directory in the container"))
         .arg(
@@ -66,7 +90,7 @@ pub fn flags(command: Command) -> Command {
 }
 
 /// With `--process` everything that describes the process is ignored, as the peers do.
-pub fn options(matches: &ArgMatches) -> Result<Exec> {
+fn options(matches: &ArgMatches) -> Result<Exec> {
     let process = path_of(matches, "process");
     let change = match process {
         Some(_) => Change::default(),
@@ -174,7 +198,6 @@ fn cgroups(values: &[String]) -> Result<Vec<(String, String)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::argv::FlagsEnd;
     use crate::cli::verb::tests::read;
 
     fn parse(words: &[&str]) -> Result<Exec> {

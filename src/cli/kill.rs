@@ -5,10 +5,30 @@ use std::str::FromStr;
 use clap::Command;
 use nix::sys::signal::Signal;
 
-use super::verb::switch;
+use super::argv::FlagsEnd;
+use super::verb::{Count, Verb, arguments, id, switch};
+use crate::container::kill;
 use crate::error::{Error, Result};
 
-pub fn flags(command: Command) -> Command {
+pub const VERB: Verb = Verb {
+    name: "kill",
+    about: "kill sends the specified signal (default: SIGTERM) to the container's init process",
+    usage: "<container-id> [signal]",
+    count: Count::Between(1, 2),
+    flags_end: FlagsEnd::FirstArgument,
+    flags,
+    run: |global, matches| {
+        let signal = match arguments(matches).get(1) {
+            Some(text) if !text.is_empty() => signal(&text.to_string_lossy())?,
+            _ => libc::SIGTERM,
+        };
+        let all = matches.get_flag("all");
+        kill::kill(&global.store, &id(matches)?, signal, all).map(|()| 0)
+    },
+    failure_status: 1,
+};
+
+fn flags(command: Command) -> Command {
     // Obsolete with the peers as well, and hidden there too: that the container has ended is
     // then no error.
     command.arg(switch("all").short('a').hide(true))
@@ -16,7 +36,7 @@ pub fn flags(command: Command) -> Command {
 
 /// Number of a signal given as number or name, with or without `SIG`, in any case; realtime
 /// signals as `RTMIN`, `RTMIN+3`, `RTMAX-1`. 0 only asks whether the container lives.
-pub fn signal(text: &str) -> Result<i32> {
+fn signal(text: &str) -> Result<i32> {
     let unknown = || Error::invalid(format!("unknown signal {text:?}"));
     if let Ok(number) = text.parse::<i32>() {
         return (0..=libc::SIGRTMAX())

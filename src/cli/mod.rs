@@ -12,7 +12,9 @@ mod report;
 mod verb;
 
 mod create;
+mod delete;
 mod exec;
+mod features;
 mod kill;
 mod list;
 mod pause;
@@ -21,6 +23,7 @@ mod ps;
 mod resume;
 mod run;
 mod spec;
+mod start;
 mod state;
 
 use std::ffi::OsString;
@@ -36,12 +39,19 @@ use crate::seal::Sealed;
 
 /// In the order in which help lists them.
 const VERBS: &[Verb] = &[
+    create::VERB,
+    delete::VERB,
+    exec::VERB,
+    features::VERB,
+    kill::VERB,
     list::VERB,
     pause::VERB,
     plan::VERB,
     ps::VERB,
     resume::VERB,
+    run::VERB,
     spec::VERB,
+    start::VERB,
     state::VERB,
 ];
 

@@ -2,9 +2,28 @@
 
 use clap::{ArgMatches, Command};
 
+use super::argv::FlagsEnd;
 use super::create;
-use super::verb::switch;
+use super::verb::{Count, Verb, id, switch};
 use crate::container::options::Run;
+use crate::container::run;
+
+pub const VERB: Verb = Verb {
+    name: "run",
+    about: "create and run a container",
+    usage: "<container-id>",
+    count: Count::Exactly(1),
+    flags_end: FlagsEnd::Never,
+    flags,
+    run: |global, matches| {
+        let status = id(matches).and_then(|id| {
+            let options = options(matches);
+            run::run(global.sealed()?, &global.host, &global.store, &id, &options)
+        });
+        status.map_err(|error| error.within("orlop run failed"))
+    },
+    failure_status: 1,
+};
 
 pub fn flags(command: Command) -> Command {
     create::flags(command)
@@ -32,7 +51,6 @@ pub fn options(matches: &ArgMatches) -> Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::argv::FlagsEnd;
     use crate::cli::verb::tests::read;
 
     #[test]

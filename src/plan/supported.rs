@@ -19,6 +19,10 @@ impl Plan {
         if self.rootfs.mount_label.is_some() {
             refuse("/linux/mountLabel", "linux.mountLabel")?;
         }
+        let filter = self.process.seccomp.as_ref();
+        if filter.is_some_and(|filter| filter.listener.is_some()) {
+            refuse("/linux/seccomp/listenerPath", "SCMP_ACT_NOTIFY")?;
+        }
         for mount in &self.mounts {
             if mount.idmap.is_some() {
                 refuse(&mount.field, "an id-mapped mount")?;

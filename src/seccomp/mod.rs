@@ -14,7 +14,7 @@
 //! `disasm` is the way back, for people. Nothing here makes a system call; the program is
 //! loaded by `sys::seccomp` in the container, which never sets no_new_privs on its own.
 
-mod arch;
+pub mod arch;
 mod args;
 pub mod disasm;
 mod insn;

@@ -47,3 +47,29 @@ pub fn load(program: &[Insn], flags: u64) -> Result<Option<OwnedFd>, Errno> {
         Err(Errno::ESRCH)
     }
 }
+
+/// Whether this kernel knows these SECCOMP_FILTER_FLAG_* bits. It looks at them before it reads
+/// the program, and of that there is none: EFAULT where they are known, EINVAL where not.
+pub fn knows_flags(flags: u64) -> bool {
+    // SAFETY: the kernel reads a program from a null pointer, which fails without harm.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::c_ulong::from(libc::SECCOMP_SET_MODE_FILTER),
+            flags,
+            std::ptr::null::<Program>(),
+        )
+    };
+    Errno::result(rc) == Err(Errno::EFAULT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_says_which_flags_it_knows() {
+        assert!(knows_flags(libc::SECCOMP_FILTER_FLAG_LOG));
+        assert!(!knows_flags(1 << 30));
+    }
+}

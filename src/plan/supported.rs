@@ -77,6 +77,13 @@ mod tests {
                 "/process/execCPUAffinity",
             ),
             ("/linux", "mountLabel", json!("label"), "/linux/mountLabel"),
+            (
+                "/linux",
+                "seccomp",
+                json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent.sock",
+                    "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}),
+                "/linux/seccomp/listenerPath",
+            ),
             ("", "mounts", json!([mapped]), "/mounts/0"),
             ("", "mounts", json!([remount]), "/mounts/0/options"),
         ];

@@ -38,14 +38,8 @@ pub fn flags(command: Command) -> Command {
             path("pidfd-socket", "SOCKET")
                 .help("AF_UNIX socket which will receive a pidfd of the init process"),
         )
-        .arg(
-            switch("no-pivot")
-                .help("do not use pivot_root to jail the process inside the rootfs; for a rootfs on a ramdisk"),
-        )
-        .arg(
-            switch("no-new-keyring")
-                .help("do not create a new session keyring for the container"),
-        )
+        .arg(switch("no-pivot").help("do not use pivot_root, for a rootfs on a ramdisk"))
+        .arg(switch("no-new-keyring").help("do not create a new session keyring for the container"))
         .arg(
             number("preserve-fds", "N")
                 .help("pass N additional file descriptors (stdio + $LISTEN_FDS + N in total)"),

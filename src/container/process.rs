@@ -5,6 +5,8 @@
 //! that very process: it lived before the pidfd was opened and still had its number after.
 //! All signals that the runtime sends go through here.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -121,16 +123,19 @@ pub fn is_alive(pid: i32, start: u64) -> Result<bool> {
 /// Read /proc/PID/stat; `None` when there is no such process.
 pub fn stat(pid: i32) -> Result<Option<Stat>> {
     let path = format!("/proc/{pid}/stat");
-    match std::fs::read(&path) {
-        Ok(bytes) => match parse_stat(&bytes) {
-            Some(stat) => Ok(Some(stat)),
-            None => Err(Error::new("unexpected text of a process' stat").with_path(path)),
-        },
+    // One read: the file is made anew at each, and is a few hundred bytes long.
+    let mut buffer = [0; 1024];
+    let length = match File::open(&path).and_then(|mut file| file.read(&mut buffer)) {
+        Ok(length) => length,
         // ENOENT: never there or reaped; ESRCH: reaped between open and read.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT) | Some(libc::ESRCH)) => {
-            Ok(None)
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
+            return Ok(None);
         }
-        Err(error) => Err(error).step_on("look at a process", path),
+        Err(error) => return Err(error).step_on("look at a process", path),
+    };
+    match buffer.get(..length).and_then(parse_stat) {
+        Some(stat) => Ok(Some(stat)),
+        None => Err(Error::new("unexpected text of a process' stat").with_path(path)),
     }
 }
 

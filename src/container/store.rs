@@ -81,10 +81,6 @@ impl Store {
         }
     }
 
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Make the directory of a new container, and the root where it is missing. An id that is
     /// in use is [`Error::id_taken`].
     pub fn create(&self, id: &ContainerId) -> Result<Dir> {
@@ -173,33 +169,16 @@ impl Dir {
         self.fd.as_fd()
     }
 
-    pub fn id(&self) -> &ContainerId {
-        &self.id
-    }
-
-    /// Absolute path, for messages and for state.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Wait for the lock and hold it alone. [`Error::no_container`]: somebody removed the
-    /// container while we waited.
+    /// Wait for the lock and hold it. [`Error::no_container`]: somebody removed the container
+    /// while we waited.
+    ///
+    /// It is held by a second fd of the same open directory: unlocking it unlocks for every
+    /// copy, so a child that inherited one cannot go on holding the lock.
     pub fn lock(&self) -> Result<Lock> {
-        self.flock(FlockArg::LockExclusive)
-    }
-
-    /// Wait for the lock and share it with other readers.
-    pub fn lock_shared(&self) -> Result<Lock> {
-        self.flock(FlockArg::LockShared)
-    }
-
-    /// A second fd of the same open directory: unlocking it unlocks for every copy, so a child
-    /// that inherited one cannot go on holding the lock.
-    fn flock(&self, how: FlockArg) -> Result<Lock> {
         let step = "lock the container";
         let mut fd = self.fd.try_clone().step_on(step, &self.path)?;
         let lock = loop {
-            match Flock::lock(fd, how) {
+            match Flock::lock(fd, FlockArg::LockExclusive) {
                 Ok(lock) => break lock,
                 Err((same, Errno::EINTR)) => fd = same,
                 Err((_, errno)) => return Err(Error::sys(step, errno).with_path(&self.path)),
@@ -428,7 +407,6 @@ pub(crate) mod tests {
         assert_eq!(try_other.unwrap_err().1, Errno::EWOULDBLOCK);
         drop(lock);
         drop(other.lock().unwrap());
-        drop(other.lock_shared().unwrap());
         dir.remove().unwrap();
         let new = store.create(&id("x")).unwrap();
         assert_eq!(other.lock().unwrap_err(), Error::no_container());

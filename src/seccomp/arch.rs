@@ -8,11 +8,10 @@
 
 use std::ops::RangeInclusive;
 
-use oci_spec::runtime::Arch;
-use syscalls::{aarch64, arm, loongarch64, mips, mips64, powerpc, powerpc64};
-use syscalls::{riscv64, s390x, x86, x86_64};
-
 use super::multiplex;
+use super::names::{aarch64, arm, loongarch64, mips, mips64, powerpc, powerpc64};
+use super::names::{riscv64, s390x, x86, x86_64};
+use oci_spec::runtime::Arch;
 
 /// `__X32_SYSCALL_BIT` of asm/unistd.h.
 const X32_BIT: u32 = 0x4000_0000;

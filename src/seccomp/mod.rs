@@ -19,6 +19,7 @@ mod args;
 pub mod disasm;
 mod insn;
 mod multiplex;
+mod names;
 mod ranges;
 mod rules;
 #[cfg(test)]

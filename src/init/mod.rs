@@ -218,8 +218,9 @@ fn run_hooks_before_pivot(plan: &Plan, handed: &Handed, root: &RootFs) -> Result
     }
     let pid = nix::unistd::getpid().as_raw();
     let text = handed.state.oci(Status::Creating, Some(pid)).to_text()?;
-    let enter = || nix::unistd::fchdir(root).step("enter the rootfs");
-    hooks::run("createContainer", hooks, &text, &enter)
+    // The hooks inherit it: in them every fd but stdio is closed by the time they could enter.
+    nix::unistd::fchdir(root).step("enter the rootfs")?;
+    hooks::run("createContainer", hooks, &text, &|| Ok(()))
 }
 
 fn run_hooks_of_runtime(plan: &Plan, handed: &Handed) -> Result<()> {

@@ -148,10 +148,22 @@ pub fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
 
 /// Default action for every signal, and an empty signal mask: what execve would inherit.
 pub fn reset_signals() {
+    // The kernel's struct sigaction, all zero: SIG_DFL, no flags, an empty mask. The C library's
+    // signal() refuses its own two signals, which glibc's posix_spawn leaves ignored.
+    let default = [0u64; 4];
+    const MASK_SIZE: usize = 8;
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL installs no handler; SIGKILL, SIGSTOP and the C library's own two
-        // signals refuse, which is right.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the struct lives through the call and installs no handler; SIGKILL and
+        // SIGSTOP are refused, which is right.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                MASK_SIZE,
+            )
+        };
     }
     // SAFETY: all-zero is an empty set, and the old one is not asked for.
     unsafe {

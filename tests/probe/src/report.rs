@@ -11,7 +11,6 @@ use std::path::Path;
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
-use nix::sys::personality;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd;
@@ -85,7 +84,7 @@ pub fn report(argv: &[String], options: &[String]) -> Result<Value, String> {
         "scheduler": {"policy": policy, "nice": nice},
         "io_priority": sys::io_priority().unwrap_or(-1),
         "cpus_allowed": field(&status, "Cpus_allowed_list"),
-        "personality": personality::get().map_or(-1, |p| p.bits()),
+        "personality": sys::personality(),
         "timens_offsets": files::text("/proc/self/timens_offsets"),
         "clocks": {"boottime": boottime, "monotonic": monotonic},
         "uid_map": words(&files::text("/proc/self/uid_map")),

@@ -53,6 +53,12 @@ pub fn scheduler() -> (i32, i32) {
     }
 }
 
+/// The execution domain and its flags, as personality(2) has them.
+pub fn personality() -> i64 {
+    // SAFETY: takes an integer; this one asks and changes nothing.
+    unsafe { libc::syscall(libc::SYS_personality, 0xffff_ffffu64) }
+}
+
 /// One prctl(2) that only reads and takes no pointer.
 pub fn prctl_get(option: c_int) -> i32 {
     // SAFETY: the callers pass PR_GET_* options whose result is the return value.

@@ -6,7 +6,7 @@ use oci_spec::runtime::{Arch, LinuxSeccomp};
 
 use super::interpret::{Call, always_allowed, run, verify};
 use super::random::numbers;
-use super::reading::{I386, Reading, TABLES};
+use super::reading::{I386, Known, Reading, TABLES};
 use crate::seccomp::disasm::disassemble;
 use crate::seccomp::{Filter, compile_for};
 
@@ -47,7 +47,12 @@ fn it_is_small_and_its_paths_are_short() {
     let filter = compiled();
     let mut longest = (0, "");
     let mut cached = 0;
-    for (&(audit, number), name) in TABLES.iter() {
+    for &Known {
+        audit,
+        number,
+        name,
+    } in TABLES.iter()
+    {
         let outcome = run(&filter.program, &Call::new(audit, number), false);
         longest = longest.max((outcome.search, name));
         cached += usize::from(always_allowed(&filter.program, audit, number));

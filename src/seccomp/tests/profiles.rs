@@ -580,6 +580,39 @@ fn jumps_reach_across_long_programs() {
 }
 
 #[test]
+fn many_calls_share_checks_that_are_far_off() {
+    // Number by number another verdict, so that no two ranges merge and the trees are long.
+    let abi = arch::find(Arch::ScmpArchX86_64).unwrap();
+    let calls: Vec<(u32, &str)> = abi.calls().collect();
+    let third = |n: usize| -> Vec<&str> {
+        let every = calls.iter().enumerate().filter(|(place, _)| place % 3 == n);
+        every.map(|(_, call)| call.1).collect()
+    };
+    let equals = |value: u64| json!([{"index": 0, "value": value, "op": "SCMP_CMP_EQ"}]);
+    let filter = compile(json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_X32", "SCMP_ARCH_X86"],
+        "syscalls": [
+            {"names": third(0), "action": "SCMP_ACT_ALLOW", "args": equals(1)},
+            {"names": third(1), "action": "SCMP_ACT_ALLOW", "args": equals(2)},
+            {"names": third(2), "action": "SCMP_ACT_TRAP"},
+        ],
+    }))
+    .unwrap();
+    assert!(filter.program.len() > 600, "{}", filter.program.len());
+    for (place, (number, name)) in calls.iter().enumerate() {
+        for arg in [0, 1, 2] {
+            let wanted = match (place % 3, arg) {
+                (2, _) => libc::SECCOMP_RET_TRAP,
+                (0, 1) | (1, 2) => ALLOW,
+                _ => EPERM,
+            };
+            assert_eq!(answer(&filter, *number, &[arg]), wanted, "{name} {arg}");
+        }
+    }
+}
+
+#[test]
 fn a_profile_that_cannot_fit_is_refused_with_the_count() {
     let calls = arch::find(Arch::ScmpArchX86_64).unwrap().calls();
     let names: Vec<&str> = calls.map(|(_, name)| name).collect();

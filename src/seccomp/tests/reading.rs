@@ -16,34 +16,63 @@ pub const X86_64: u32 = 0xc000_003e;
 pub const I386: u32 = 0x4000_0003;
 pub const X32_BIT: u32 = 0x4000_0000;
 
-/// AUDIT_ARCH_* value and number to name, for the three ABIs that the random profiles use.
-pub static TABLES: LazyLock<HashMap<(u32, u32), &'static str>> = LazyLock::new(|| {
+/// One call of the three ABIs that the random profiles use.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    pub audit: u32,
+    pub number: u32,
+    pub name: &'static str,
+}
+
+pub static TABLES: LazyLock<Vec<Known>> = LazyLock::new(|| {
     [Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32]
         .into_iter()
-        .flat_map(|arch| {
-            let abi = arch::find(arch).unwrap();
-            abi.calls()
-                .map(|(number, name)| ((abi.audit, number), name))
+        .map(|arch| arch::find(arch).unwrap())
+        .flat_map(|abi| {
+            let audit = abi.audit;
+            abi.calls().map(move |(number, name)| Known {
+                audit,
+                number,
+                name,
+            })
         })
         .collect()
 });
 
-/// The ABI that a number belongs to.
-fn abi(audit: u32, number: u32) -> Option<Arch> {
+/// Where a name is in [`TABLES`].
+static PLACES: LazyLock<HashMap<&'static str, Vec<&'static Known>>> = LazyLock::new(|| {
+    let mut places: HashMap<_, Vec<_>> = HashMap::new();
+    for known in TABLES.iter() {
+        places.entry(known.name).or_default().push(known);
+    }
+    places
+});
+
+const ABIS: [Arch; 3] = [Arch::ScmpArchX86_64, Arch::ScmpArchX32, Arch::ScmpArchX86];
+
+/// The ABI that a number belongs to: an index of [`ABIS`].
+fn abi(audit: u32, number: u32) -> Option<usize> {
     match (audit, number < X32_BIT) {
-        (X86_64, true) => Some(Arch::ScmpArchX86_64),
-        (X86_64, false) => Some(Arch::ScmpArchX32),
-        (I386, _) => Some(Arch::ScmpArchX86),
+        (X86_64, true) => Some(0),
+        (X86_64, false) => Some(1),
+        (I386, _) => Some(2),
         _ => None,
     }
+}
+
+/// The index of a call's row in [`Reading::named`].
+fn row(number: u32) -> usize {
+    (number & !X32_BIT) as usize
 }
 
 pub struct Reading<'a> {
     profile: &'a LinuxSeccomp,
     default: u32,
     by_name: HashMap<&'a str, Vec<&'a LinuxSyscall>>,
-    /// By ABI, as a number.
-    newest: HashMap<u32, u32>,
+    /// By ABI and number, the calls that a rule names or that can select one that a rule names.
+    named: [[Option<&'static str>; 600]; 3],
+    /// By ABI.
+    newest: [u32; 3],
 }
 
 impl<'a> Reading<'a> {
@@ -55,29 +84,37 @@ impl<'a> Reading<'a> {
                 by_name.entry(name.as_str()).or_default().push(syscall);
             }
         }
-        let mut newest = HashMap::new();
-        for (&(audit, number), name) in TABLES.iter() {
-            let behind = SOCKET_CALLS.contains(name) || IPC_CALLS.iter().any(|c| c.1 == *name);
-            if by_name.contains_key(name) && !(audit == I386 && behind) {
-                let arch = abi(audit, number).unwrap() as u32;
-                let newest = newest.entry(arch).or_insert(0);
-                *newest = number.max(*newest);
+        let mut newest = [0; 3];
+        let mut named = [[None; 600]; 3];
+        let mut places = |name: &str, dates: bool| {
+            for known in PLACES.get(name).into_iter().flatten() {
+                let abi = abi(known.audit, known.number).unwrap();
+                named[abi][row(known.number)] = Some(known.name);
+                let behind = SOCKET_CALLS.contains(&known.name)
+                    || IPC_CALLS.iter().any(|call| call.1 == known.name);
+                if dates && !(known.audit == I386 && behind) {
+                    newest[abi] = known.number.max(newest[abi]);
+                }
             }
-        }
+        };
+        by_name.keys().for_each(|name| places(name, true));
+        ["socketcall", "ipc"].map(|name| places(name, false));
         let default = value(profile.default_action(), profile.default_errno_ret());
         Self {
             profile,
             default,
             by_name,
+            named,
             newest,
         }
     }
 
     /// The SECCOMP_RET_* value of a call.
     pub fn answer(&self, call: &Call) -> u32 {
-        let Some(arch) = abi(call.audit, call.number) else {
+        let Some(abi) = abi(call.audit, call.number) else {
             return libc::SECCOMP_RET_KILL_THREAD;
         };
+        let arch = ABIS[abi];
         let listed = self.profile.architectures().iter().flatten();
         if arch != Arch::ScmpArchX86_64 && !listed.copied().any(|listed| listed == arch) {
             return if call.audit == X86_64 && call.number == u32::MAX {
@@ -86,7 +123,7 @@ impl<'a> Reading<'a> {
                 libc::SECCOMP_RET_KILL_THREAD
             };
         }
-        let name = TABLES.get(&(call.audit, call.number)).copied();
+        let name = self.named[abi].get(row(call.number)).copied().flatten();
         let narrow = arch == Arch::ScmpArchX86;
         if let Some(answer) = name.and_then(|name| self.named(name, call, narrow)) {
             return answer;
@@ -95,11 +132,11 @@ impl<'a> Reading<'a> {
             self.profile.default_action(),
             Action::ScmpActAllow | Action::ScmpActLog | Action::ScmpActTrace
         );
-        match self.newest.get(&(arch as u32)) {
-            Some(&newest) if newest > 0 && call.number > newest && !permissive => {
-                libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32
-            }
-            _ => self.default,
+        let newest = self.newest[abi];
+        if newest > 0 && call.number > newest && !permissive {
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32
+        } else {
+            self.default
         }
     }
 

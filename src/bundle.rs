@@ -16,7 +16,6 @@ use oci_spec::runtime as oci;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result, Step};
-use crate::plan::escape;
 
 /// Longest config.json that is read. All arguments and environment of a process together may
 /// have 6 MiB (execve(2)), and that is by far the longest thing in a config that can work.

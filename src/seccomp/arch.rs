@@ -8,10 +8,9 @@
 
 use std::ops::RangeInclusive;
 
-use super::multiplex;
-use super::names::{aarch64, arm, loongarch64, mips, mips64, powerpc, powerpc64};
-use super::names::{riscv64, s390x, x86, x86_64};
 use oci_spec::runtime::Arch;
+
+use super::{multiplex, names};
 
 /// `__X32_SYSCALL_BIT` of asm/unistd.h.
 const X32_BIT: u32 = 0x4000_0000;
@@ -154,12 +153,6 @@ const fn abi(arch: Arch, name: &'static str, lookup: Lookup) -> Abi {
 
 type Lookup = fn(u32) -> Option<&'static str>;
 
-macro_rules! table {
-    ($table:ident) => {
-        |number| $table::Sysno::new(number as usize).map(|call| call.name())
-    };
-}
-
 /// The mips tables begin at a thousand of their own each.
 const O32: &[RangeInclusive<u32>] = &[4000..=4599];
 const N64: &[RangeInclusive<u32>] = &[5000..=5599];
@@ -168,9 +161,9 @@ const N32: &[RangeInclusive<u32>] = &[6000..=6599];
 static ABIS: &[Abi] = &[
     Abi {
         span: 0..=X32_BIT - 1,
-        ..abi(Arch::ScmpArchX86_64, "x86_64", table!(x86_64))
+        ..abi(Arch::ScmpArchX86_64, "x86_64", names::x86_64)
     },
-    abi(Arch::ScmpArchX86, "x86", table!(x86)),
+    abi(Arch::ScmpArchX86, "x86", names::x86),
     Abi {
         audit: Arch::ScmpArchX86_64 as u32,
         narrow: false,
@@ -178,21 +171,17 @@ static ABIS: &[Abi] = &[
         tables: &[X32_BIT..=X32_BIT + 599],
         ..abi(Arch::ScmpArchX32, "x32", |number| x32(number - X32_BIT))
     },
-    abi(Arch::ScmpArchAarch64, "aarch64", table!(aarch64)),
+    abi(Arch::ScmpArchAarch64, "aarch64", names::aarch64),
     Abi {
         tables: &[0..=599, ARM_PRIVATE..=ARM_PRIVATE + 6],
         ..abi(Arch::ScmpArchArm, "arm", arm_call)
     },
-    abi(Arch::ScmpArchRiscv64, "riscv64", table!(riscv64)),
-    abi(
-        Arch::ScmpArchLoongarch64,
-        "loongarch64",
-        table!(loongarch64),
-    ),
-    abi(Arch::ScmpArchPpc64le, "ppc64le", table!(powerpc64)),
-    abi(Arch::ScmpArchPpc64, "ppc64", table!(powerpc64)),
-    abi(Arch::ScmpArchPpc, "ppc", table!(powerpc)),
-    abi(Arch::ScmpArchS390x, "s390x", table!(s390x)),
+    abi(Arch::ScmpArchRiscv64, "riscv64", names::riscv64),
+    abi(Arch::ScmpArchLoongarch64, "loongarch64", names::loongarch64),
+    abi(Arch::ScmpArchPpc64le, "ppc64le", names::powerpc64),
+    abi(Arch::ScmpArchPpc64, "ppc64", names::powerpc64),
+    abi(Arch::ScmpArchPpc, "ppc", names::powerpc),
+    abi(Arch::ScmpArchS390x, "s390x", names::s390x),
     abi(Arch::ScmpArchS390, "s390", s390_call),
     Abi {
         tables: N64,
@@ -212,11 +201,11 @@ static ABIS: &[Abi] = &[
     },
     Abi {
         tables: O32,
-        ..abi(Arch::ScmpArchMips, "mips", table!(mips))
+        ..abi(Arch::ScmpArchMips, "mips", names::mips)
     },
     Abi {
         tables: O32,
-        ..abi(Arch::ScmpArchMipsel, "mipsel", table!(mips))
+        ..abi(Arch::ScmpArchMipsel, "mipsel", names::mips)
     },
 ];
 
@@ -281,7 +270,7 @@ fn x32(number: u32) -> Option<&'static str> {
     if number >= FIRST {
         return OWN.get((number - FIRST) as usize).copied();
     }
-    let name = x86_64::Sysno::new(number as usize)?.name();
+    let name = names::x86_64(number)?;
     (!OWN.contains(&name) && !ABSENT.contains(&name)).then_some(name)
 }
 
@@ -290,7 +279,7 @@ const ARM_PRIVATE: u32 = 0x000f_0000;
 
 fn arm_call(number: u32) -> Option<&'static str> {
     if number < ARM_PRIVATE {
-        return arm::Sysno::new(number as usize).map(|call| call.name());
+        return names::arm(number);
     }
     match number - ARM_PRIVATE {
         1 => Some("breakpoint"),
@@ -307,7 +296,7 @@ fn n64(number: u32) -> Option<&'static str> {
     match number {
         // Missing in the crate's table.
         5450 => Some("set_mempolicy_home_node"),
-        _ => mips64::Sysno::new(number as usize).map(|call| call.name()),
+        _ => names::mips64(number),
     }
 }
 
@@ -330,9 +319,7 @@ fn n32(number: u32) -> Option<&'static str> {
 
 /// 403 to 423, the same numbers on every 32-bit ABI since Linux 5.1.
 fn time64(number: u32) -> Option<&'static str> {
-    x86::Sysno::new(number as usize)
-        .map(|call| call.name())
-        .filter(|name| name.contains("64"))
+    names::x86(number).filter(|name| name.contains("64"))
 }
 
 /// 31-bit s390: s390x with the old calls for 16-bit ids, and other names in their new places.
@@ -395,7 +382,7 @@ fn s390_call(number: u32) -> Option<&'static str> {
         293 => "fstatat64",
         392 => return None,
         403..=423 => return time64(number),
-        _ => return s390x::Sysno::new(number as usize).map(|call| call.name()),
+        _ => return names::s390x(number),
     };
     Some(name)
 }

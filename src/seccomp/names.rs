@@ -3,20 +3,10 @@
 //! They are those of the crate `syscalls`. As it stands, each would be a pointer and a length,
 //! and a position-independent program has to put every pointer right when it starts, in pages
 //! of its own: ten thousand of them, most for machines that are not ours. So the tables are
-//! turned into texts and offsets when the runtime is compiled. The types keep the crate's
-//! names, and only what `arch` uses of them.
+//! turned into texts and offsets when the runtime is compiled.
 
 /// Numbers that a table has room for, from its first on.
 const PLACES: usize = 600;
-
-/// A call that its table knows.
-pub struct Call(&'static str);
-
-impl Call {
-    pub fn name(&self) -> &'static str {
-        self.0
-    }
-}
 
 struct Names {
     first: usize,
@@ -27,40 +17,39 @@ struct Names {
 }
 
 impl Names {
-    fn get(&self, number: usize) -> Option<Call> {
-        let place = number.checked_sub(self.first)?;
+    fn get(&self, number: u32) -> Option<&'static str> {
+        let place = (number as usize).checked_sub(self.first)?;
         let end = usize::from(*self.ends.get(place)?);
         let start = match place.checked_sub(1) {
             Some(before) => usize::from(self.ends[before]),
             None => 0,
         };
         let name = std::str::from_utf8(self.text.get(start..end)?).ok()?;
-        (!name.is_empty()).then_some(Call(name))
+        (!name.is_empty()).then_some(name)
     }
 }
 
 macro_rules! pack {
     ($($table:ident from $first:literal,)*) => { $(
-        pub mod $table {
-            use super::{Call, Names, PLACES};
-            use syscalls::$table::Sysno as All;
+        /// The name of the call with this number, if there is one.
+        pub fn $table(number: u32) -> Option<&'static str> {
+            use syscalls::$table::Sysno;
 
             const LENGTH: usize = {
                 let (mut length, mut place) = (0, 0);
                 while place < PLACES {
-                    if let Some(call) = All::new($first + place) {
+                    if let Some(call) = Sysno::new($first + place) {
                         length += call.name().len();
                     }
                     place += 1;
                 }
                 length
             };
-
             const PACKED: ([u16; PLACES], [u8; LENGTH]) = {
                 let (mut ends, mut text) = ([0; PLACES], [0; LENGTH]);
                 let (mut end, mut place) = (0, 0);
                 while place < PLACES {
-                    if let Some(call) = All::new($first + place) {
+                    if let Some(call) = Sysno::new($first + place) {
                         let name = call.name().as_bytes();
                         let mut i = 0;
                         while i < name.len() {
@@ -74,18 +63,9 @@ macro_rules! pack {
                 }
                 (ends, text)
             };
-
             static ENDS: [u16; PLACES] = PACKED.0;
             static TEXT: [u8; LENGTH] = PACKED.1;
-
-            pub struct Sysno;
-
-            impl Sysno {
-                /// The call with this number, if there is one.
-                pub fn new(number: usize) -> Option<Call> {
-                    Names { first: $first, ends: &ENDS, text: &TEXT }.get(number)
-                }
-            }
+            Names { first: $first, ends: &ENDS, text: &TEXT }.get(number)
         }
     )* };
 }
@@ -110,9 +90,9 @@ mod tests {
     macro_rules! compare {
         ($($table:ident)*) => { $(
             for number in 0..0x1_0000 {
-                let packed = super::$table::Sysno::new(number).map(|call| call.name());
-                let original = syscalls::$table::Sysno::new(number).map(|call| call.name());
-                assert_eq!(packed, original, "{} {number}", stringify!($table));
+                let original = syscalls::$table::Sysno::new(number as usize);
+                let original = original.map(|call| call.name());
+                assert_eq!(super::$table(number), original, "{number}");
             }
         )* };
     }

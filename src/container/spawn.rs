@@ -54,6 +54,8 @@ pub fn init(
     let born_in = born_in.step("duplicate an fd")?;
     let new_cgroup_ns = plan.namespaces.is_new(NamespaceKind::Cgroup);
     let cgroup_ns_by_clone = new_cgroup_ns && born_in.is_some() && cgroup.is_unified_only();
+    let in_joined_user_namespace = early.iter().any(|j| j.kind == NamespaceKind::User);
+    let in_user_namespace = in_joined_user_namespace || plan.namespaces.is_new(NamespaceKind::User);
     let flags = plan
         .namespaces
         .new
@@ -61,6 +63,8 @@ pub fn init(
         .filter(|kind| match kind {
             NamespaceKind::Cgroup => cgroup_ns_by_clone,
             NamespaceKind::Time => false,
+            // Its message queues belong to whoever makes it, who is nobody before the id maps.
+            NamespaceKind::Ipc => !in_user_namespace,
             _ => true,
         })
         .fold(0, |flags, kind| flags | clone_flag(*kind)) as u32;
@@ -70,7 +74,7 @@ pub fn init(
         cgroup,
         has_cgroup_namespace: cgroup_ns_by_clone,
         joins,
-        in_joined_user_namespace: early.iter().any(|j| j.kind == NamespaceKind::User),
+        in_joined_user_namespace,
         rootfs_tree,
         sources,
         state,

@@ -26,7 +26,8 @@ pub fn mask(root: &RootFs, paths: &[PathBuf]) -> Result<()> {
         };
         let cover = if is(target.as_fd(), SFlag::S_IFDIR).step_on("look at", path)? {
             another(&mut empty, || {
-                sys::new_filesystem(c"tmpfs", &[], sys::ATTR_RDONLY).step("make an empty tmpfs")
+                let options: &[_] = &[(c"source", Some(c"tmpfs")), (c"ro", None)];
+                sys::new_filesystem(c"tmpfs", options, sys::ATTR_RDONLY).step("make an empty tmpfs")
             })?
         } else {
             another(&mut null, || devices::null(root))?

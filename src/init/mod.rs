@@ -171,7 +171,8 @@ fn leave_the_runtime(handed: &Handed) -> Result<()> {
 
 fn enter_cgroup_and_namespaces(plan: &Plan, handed: &mut Handed) -> Result<()> {
     handed.cgroup.enter()?;
-    if plan.namespaces.is_new(NamespaceKind::User) {
+    let has_user_namespace = plan.namespaces.is_new(NamespaceKind::User);
+    if has_user_namespace {
         // The right to set the OOM score is gone by now; the parent does it with the maps.
         namespaces::become_root_of_user_namespace(&handed.channel)?;
     } else {
@@ -184,9 +185,10 @@ fn enter_cgroup_and_namespaces(plan: &Plan, handed: &mut Handed) -> Result<()> {
     for opened in handed.joins.drain(..) {
         namespaces::join(&opened)?;
     }
-    namespaces::unshare_late(&plan.namespaces, handed.has_cgroup_namespace)?;
+    let mapped = has_user_namespace || handed.in_joined_user_namespace;
+    namespaces::unshare_late(&plan.namespaces, handed.has_cgroup_namespace, mapped)?;
     if handed.new_keyring {
-        process::join_keyring(&plan.id)?;
+        process::join_keyring(&plan.id, mapped)?;
     }
     Ok(())
 }
@@ -305,7 +307,8 @@ fn join_container(process: &Process, handed: &HandedToExec) -> Result<Program> {
         sys::process::set_dumpable(false).step("become undumpable")?;
     }
     if handed.new_keyring {
-        process::join_keyring(handed.container_id)?;
+        let mapped = handed.namespaces.contains(&NamespaceKind::User);
+        process::join_keyring(handed.container_id, mapped)?;
     }
     process::prepare(process)?;
     process::set_labels(process, ProcFs::open)?;

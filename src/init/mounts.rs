@@ -264,7 +264,7 @@ fn cgroup1(
 ) -> Result<()> {
     let target = root.find_or_make(&mount.target, Make::Directory)?;
     let flags = mount.flags & !libc::MS_RDONLY;
-    let top = new_tree("tmpfs", "cgroup", "mode=755")?;
+    let top = new_tree("tmpfs", "tmpfs", "mode=755")?;
     attach(top.as_fd(), target.as_fd())?;
     for entry in entries {
         let name = entry.name.as_str();

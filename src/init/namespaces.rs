@@ -86,10 +86,13 @@ pub fn become_root() -> Result<()> {
     process::set_uid(0).step("become user 0 of the user namespace")
 }
 
-/// Cgroup and time namespaces. The first has its root where the caller is, so this comes after
-/// the cgroups are joined; offsets of the second are written before anything enters it, which
-/// the execve at the end does.
-pub fn unshare_late(namespaces: &Namespaces, cgroup_is_new: bool) -> Result<()> {
+/// Ipc (in a user namespace, `mapped`), cgroup and time namespaces. The cgroup namespace has its
+/// root where the caller is, so this comes after the cgroups are joined; the offsets of the time
+/// namespace are written before anything enters it, which the execve at the end does.
+pub fn unshare_late(namespaces: &Namespaces, cgroup_is_new: bool, mapped: bool) -> Result<()> {
+    if namespaces.new.contains(&NamespaceKind::Ipc) && mapped {
+        unshare(CloneFlags::CLONE_NEWIPC).step("unshare the ipc namespace")?;
+    }
     if namespaces.new.contains(&NamespaceKind::Cgroup) && !cgroup_is_new {
         unshare(CloneFlags::CLONE_NEWCGROUP).step("unshare the cgroup namespace")?;
     }

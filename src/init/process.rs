@@ -20,7 +20,9 @@ const CAP_SYS_ADMIN: u64 = 1 << 21;
 /// Join a session keyring of the container's own, so that the caller's keys are not inherited
 /// and the container's processes can find theirs. A kernel without keys, or a seccomp filter
 /// around us that forbids keyctl, is no reason to fail.
-pub fn join_keyring(id: &str) -> Result<()> {
+///
+/// In a user namespace (`mapped`) whoever execs later is another user to the key.
+pub fn join_keyring(id: &str, mapped: bool) -> Result<()> {
     let name = std::ffi::CString::new(format!("_ses.{id}"))
         .map_err(|_| Error::invalid("invalid container ID format"))?;
     let serial = match keyring::join_session(&name) {
@@ -32,9 +34,10 @@ pub fn join_keyring(id: &str) -> Result<()> {
         }
         other => other.step("join session keyring")?,
     };
-    // The user of the container, not just the possessor, may search it (KEY_USR_SEARCH).
+    // Not just the possessor may search it (KEY_USR_SEARCH, KEY_OTH_SEARCH).
+    let search = if mapped { 0x0000_0008 } else { 0x0008_0000 };
     let mask = keyring::permissions(serial).step("read the session keyring")?;
-    keyring::set_permissions(serial, mask | 0x0008_0000).step("open the session keyring")
+    keyring::set_permissions(serial, mask | search).step("open the session keyring")
 }
 
 /// Limits and scheduling: while we are still privileged.

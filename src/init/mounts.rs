@@ -41,7 +41,7 @@ pub fn mount(root: &RootFs, mount: &Mount, source: Option<OwnedFd>, cgroup_ns: b
             };
             tree.and_then(|tree| bind(root, mount, tree))
         }
-        MountKind::Cgroup2 { host_dir } => cgroup2(root, mount, host_dir),
+        MountKind::Cgroup2 { host_dir, data } => cgroup2(root, mount, host_dir, data),
         MountKind::Cgroup1 { entries, links } => cgroup1(root, mount, entries, links, cgroup_ns),
     };
     done.map_err(|error| {
@@ -239,12 +239,12 @@ pub fn set_propagation(top: BorrowedFd, flags: u64) -> Result<()> {
 }
 
 /// `type: cgroup` where v2 is the only hierarchy.
-fn cgroup2(root: &RootFs, mount: &Mount, host_dir: &Path) -> Result<()> {
+fn cgroup2(root: &RootFs, mount: &Mount, host_dir: &Path, data: &str) -> Result<()> {
     let target = root.find_or_make(&mount.target, Make::Directory)?;
     if changes_after(mount) {
-        return detached(mount, &target, "cgroup2", "");
+        return detached(mount, &target, "cgroup2", data);
     }
-    match mount_here(&target, "cgroup", "cgroup2", mount.flags, "") {
+    match mount_here(&target, "cgroup", "cgroup2", mount.flags, data) {
         // In a user namespace that does not own the cgroup namespace: the container's own
         // directory, bound.
         Err(Errno::EPERM | Errno::EBUSY) => bind(root, mount, clone_path(host_dir, false)?),

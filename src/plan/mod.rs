@@ -180,8 +180,9 @@ pub enum MountKind {
     /// A bind of `source` (absolute host path, relative ones resolved against the bundle).
     Bind { source: PathBuf, recursive: bool },
     /// `type: cgroup` on a host with cgroup v2 at /sys/fs/cgroup: a cgroup2 filesystem (with a
-    /// fallback to a bind of `host_dir` where it may not be mounted).
-    Cgroup2 { host_dir: PathBuf },
+    /// fallback to a bind of `host_dir` where it may not be mounted). `data` is the rest of the
+    /// options, such as `nsdelegate`.
+    Cgroup2 { host_dir: PathBuf, data: String },
     /// `type: cgroup` on v1 or hybrid: a tmpfs with one entry a hierarchy and links for the
     /// joined names.
     Cgroup1 {

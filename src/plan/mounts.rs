@@ -146,7 +146,8 @@ fn kind(
             format!("{field}/type"),
             "a mount that is not a bind needs a type",
         )),
-        "cgroup" => Ok(cgroup(around)),
+        "cgroup" if around.v2_only => Ok(cgroup2(around, options)),
+        "cgroup" => cgroup1(around, options, field),
         _ => {
             check_owner(fstype, options, field, around.namespaces)?;
             Ok(MountKind::Filesystem {
@@ -184,13 +185,23 @@ fn check_owner(
     Ok(())
 }
 
-fn cgroup(around: &Around) -> MountKind {
-    let dirs = &around.cgroup.dirs;
-    if around.v2_only {
-        return MountKind::Cgroup2 {
-            host_dir: dirs.first().map(|dir| dir.dir.clone()).unwrap_or_default(),
-        };
+fn cgroup2(around: &Around, options: &Options) -> MountKind {
+    let dir = around.cgroup.dirs.first();
+    MountKind::Cgroup2 {
+        host_dir: dir.map(|dir| dir.dir.clone()).unwrap_or_default(),
+        data: options.data(),
     }
+}
+
+fn cgroup1(around: &Around, options: &Options, field: &str) -> Result<MountKind> {
+    if let Some((index, word)) = options.data.first() {
+        return Err(Error::field(
+            format!("{field}/options/{index}"),
+            format!("{word:?} cannot be set on a cgroup mount of cgroup v1"),
+        )
+        .with_hint("the hierarchies are mounted already, with the options of the host"));
+    }
+    let dirs = &around.cgroup.dirs;
     let mut entries = Vec::with_capacity(dirs.len());
     let mut links = Vec::new();
     // The unified hierarchy of a hybrid host (key "") is not shown to the container: programs
@@ -217,7 +228,7 @@ fn cgroup(around: &Around) -> MountKind {
             data: dir.controllers.join(","),
         });
     }
-    MountKind::Cgroup1 { entries, links }
+    Ok(MountKind::Cgroup1 { entries, links })
 }
 
 fn id_map(

@@ -1,5 +1,7 @@
 //! What the tests of the topics share, and the tests of the whole.
 
+mod cgroup_mounts;
+mod mutated;
 mod stored;
 
 use std::path::Path;
@@ -38,13 +40,18 @@ pub fn with_linux(linux: Value) -> Value {
 
 /// Plan a config on [`fixed_host`].
 pub fn plan_of(spec: &Value) -> Result<Plan> {
+    plan_on(spec, &fixed_host())
+}
+
+/// Plan a config on some host.
+pub fn plan_on(spec: &Value, host: &Host) -> Result<Plan> {
     let spec = serde_json::from_value(spec.clone()).unwrap();
     let context = Context {
         id: "box",
         bundle: Path::new("/bundle"),
         no_pivot: false,
     };
-    Plan::new(&spec, &context, &fixed_host())
+    Plan::new(&spec, &context, host)
 }
 
 /// The JSON pointer that an error names.
@@ -167,13 +174,7 @@ fn a_caller_without_root_needs_a_user_namespace() {
         true,
     );
     let spec = with_linux(json!({"namespaces": [{"type": "mount"}]}));
-    let spec = serde_json::from_value(spec).unwrap();
-    let context = Context {
-        id: "box",
-        bundle: Path::new("/bundle"),
-        no_pivot: false,
-    };
-    let error = Plan::new(&spec, &context, &host).unwrap_err();
+    let error = plan_on(&spec, &host).unwrap_err();
     assert_eq!(pointer_of(&error), "/linux/namespaces");
 }
 

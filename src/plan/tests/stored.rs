@@ -17,7 +17,7 @@ use crate::plan::{Context, Plan};
 
 /// As on a host of systemd in hybrid mode, the caller in a cgroup of its own, without
 /// CAP_SYS_RESOURCE (bit 24) and with a kernel that knows CAP_CHECKPOINT_RESTORE (40).
-fn hybrid() -> Host {
+pub fn hybrid() -> Host {
     let v1 = |controllers: &[&str], name: &str| Hierarchy {
         controllers: controllers.iter().map(|name| (*name).to_owned()).collect(),
         mount: Path::new("/sys/fs/cgroup").join(name),

@@ -1,0 +1,62 @@
+//! A mount of type `cgroup` depends on the host more than any other.
+
+use serde_json::{Value, json};
+
+use super::stored::hybrid;
+use super::{fixed_host, plan_on, pointer_of, with_linux};
+use crate::error::Result;
+use crate::host::Host;
+use crate::plan::MountKind;
+
+fn mount(options: &[&str], host: &Host) -> Result<MountKind> {
+    let mut spec: Value = with_linux(json!({"namespaces": [{"type": "mount"}]}));
+    spec["mounts"] = json!([{"destination": "/sys/fs/cgroup", "type": "cgroup",
+        "source": "cgroup", "options": options}]);
+    plan_on(&spec, host).map(|mut plan| plan.mounts.remove(0).what)
+}
+
+#[test]
+fn v2_is_one_filesystem_with_its_options() {
+    let what = mount(&["ro", "nsdelegate", "memory_recursiveprot"], &fixed_host()).unwrap();
+    let MountKind::Cgroup2 { host_dir, data } = what else {
+        panic!("{what:?}");
+    };
+    assert_eq!(host_dir, std::path::Path::new("/sys/fs/cgroup/box"));
+    assert_eq!(data, "nsdelegate,memory_recursiveprot");
+}
+
+#[test]
+fn v1_is_one_entry_a_hierarchy_with_links_for_joined_names() {
+    let what = mount(&["ro"], &hybrid()).unwrap();
+    let MountKind::Cgroup1 { entries, links } = what else {
+        panic!("{what:?}");
+    };
+    let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    // The unified hierarchy is not shown.
+    assert_eq!(
+        names,
+        [
+            "blkio",
+            "cpu,cpuacct",
+            "cpuset",
+            "devices",
+            "freezer",
+            "memory",
+            "pids",
+            "systemd"
+        ]
+    );
+    let joined = |name: &str| (name.to_owned(), "cpu,cpuacct".to_owned());
+    assert_eq!(links, [joined("cpu"), joined("cpuacct")]);
+    assert_eq!(entries[7].data, "name=systemd");
+    assert_eq!(
+        entries[5].host_dir,
+        std::path::Path::new("/sys/fs/cgroup/memory/caller/box")
+    );
+}
+
+#[test]
+fn v1_takes_no_options_of_the_filesystem() {
+    let error = mount(&["ro", "nsdelegate"], &hybrid()).unwrap_err();
+    assert_eq!(pointer_of(&error), "/mounts/0/options/1");
+}

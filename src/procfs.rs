@@ -7,7 +7,7 @@
 //! links.
 
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -52,10 +52,7 @@ impl ProcFs {
     }
 
     fn verified(root: OwnedFd) -> Result<Self> {
-        let magic = fstatfs(&root)
-            .step_on("look at", "/proc")?
-            .filesystem_type();
-        if magic != PROC_MAGIC {
+        if !is_procfs(root.as_fd()).step_on("look at", "/proc")? {
             return Err(Error::new("not a procfs").with_path("/proc"));
         }
         Ok(Self { root })
@@ -91,6 +88,11 @@ impl ProcFs {
             Err(error) => Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))),
         }
     }
+}
+
+/// Whether an open file lies on a procfs.
+pub fn is_procfs(fd: BorrowedFd) -> Result<bool, Errno> {
+    fstatfs(fd).map(|stat| stat.filesystem_type() == PROC_MAGIC)
 }
 
 /// The file at /proc/self/fd for an fd, for calls that take only paths.

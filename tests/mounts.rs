@@ -253,6 +253,33 @@ both_views! {
         }
     }
 
+    fn nothing_but_a_procfs_lands_on_proc(t) {
+        let source = shared(t, "shared");
+        let at = |target: &'static str, link: Option<&str>| {
+            let bundle = t.bundle(&["exit", "0"], |config| {
+                add_mount(config, target, "bind", &source, &["bind"]);
+            });
+            if let Some(to) = link {
+                symlink(to, bundle.rootfs(target)).unwrap();
+            }
+            bundle
+        };
+        t.run(&at("/proc", None)).expect_error("cannot be mounted because it is not of type proc");
+        t.run(&at("/proc/sys", None)).expect_error("cannot be mounted because it is inside /proc");
+        // By way of a link in the image.
+        t.run(&at("/volume", Some("/proc"))).expect_error("because it is not of type proc");
+        t.run(&at("/volume", Some("/proc/self/attr"))).expect_error("because it is inside /proc");
+    }
+
+    fn a_bind_of_a_procfs_and_of_a_known_file_may_be_on_proc(t) {
+        let source = shared(t, "shared");
+        let bundle = t.bundle(&["read", "/proc/uptime"], |config| {
+            add_mount(config, "/proc", "bind", "/proc", &["rbind"]);
+            add_mount(config, "/proc/uptime", "bind", &format!("{source}/file"), &["bind"]);
+        });
+        assert_eq!(t.run(&bundle).expect_ok().stdout, "from the host\n");
+    }
+
     fn an_option_that_a_bind_does_not_know_is_refused(t) {
         t.only_orlop("runc 1.1 hands it to the kernel, which ignores it");
         let source = shared(t, "shared");

@@ -14,6 +14,7 @@ mod devices;
 mod masks;
 pub mod mounts;
 pub mod namespaces;
+mod proc_targets;
 mod process;
 mod program;
 mod root;

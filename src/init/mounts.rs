@@ -15,11 +15,11 @@ use nix::mount::MsFlags;
 use nix::sys::stat::SFlag;
 use nix::unistd::fchdir;
 
-use super::copy_up;
 use super::rootfs::{Make, RootFs, is};
+use super::{copy_up, proc_targets};
 use crate::error::{Error, Result, Step};
 use crate::plan::{Cgroup1Mount, Mount, MountKind};
-use crate::procfs::fd_path;
+use crate::procfs::{fd_path, is_procfs};
 use crate::sys::mount::{self as sys, MountAttr};
 
 /// Filesystems whose target must not be a link, and that show more than the container's own
@@ -61,6 +61,7 @@ fn filesystem(root: &RootFs, mount: &Mount, fstype: &str, data: &str) -> Result<
     } else {
         root.find_or_make(&mount.target, Make::Directory)?
     };
+    proc_targets::check(root, mount, target.as_fd(), || Ok(fstype == "proc"))?;
     if mount.copy_up || changes_after(mount) {
         return detached(mount, &target, fstype, data);
     }
@@ -143,6 +144,8 @@ fn bind(root: &RootFs, mount: &Mount, tree: OwnedFd) -> Result<()> {
         Make::File
     };
     let target = root.find_or_make(&mount.target, make)?;
+    let brings_procfs = || is_procfs(tree.as_fd()).step("look at the source");
+    proc_targets::check(root, mount, target.as_fd(), brings_procfs)?;
     attach(tree.as_fd(), target.as_fd())?;
     finish(tree.as_fd(), mount)
 }
@@ -241,6 +244,7 @@ pub fn set_propagation(top: BorrowedFd, flags: u64) -> Result<()> {
 /// `type: cgroup` where v2 is the only hierarchy.
 fn cgroup2(root: &RootFs, mount: &Mount, host_dir: &Path, data: &str) -> Result<()> {
     let target = root.find_or_make(&mount.target, Make::Directory)?;
+    proc_targets::check(root, mount, target.as_fd(), || Ok(false))?;
     if changes_after(mount) {
         return detached(mount, &target, "cgroup2", data);
     }
@@ -263,6 +267,7 @@ fn cgroup1(
     cgroup_ns: bool,
 ) -> Result<()> {
     let target = root.find_or_make(&mount.target, Make::Directory)?;
+    proc_targets::check(root, mount, target.as_fd(), || Ok(false))?;
     let flags = mount.flags & !libc::MS_RDONLY;
     let top = new_tree("tmpfs", "tmpfs", "mode=755")?;
     attach(top.as_fd(), target.as_fd())?;

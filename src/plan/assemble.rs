@@ -70,7 +70,6 @@ impl Plan {
                 "rootless container requires user namespaces",
             ));
         }
-        let rootfs = rootfs(spec, context, &namespaces)?;
         let cgroup = cgroup::plan(linux, context.id, host, &mut warnings)?;
         let around = mounts::Around {
             bundle: context.bundle,
@@ -84,6 +83,7 @@ impl Plan {
             &around,
             &mut warnings,
         )?;
+        let rootfs = rootfs(spec, context, &namespaces)?;
         let listed = linux.and_then(|linux| linux.devices().as_deref());
         let devices = if namespaces.is_new(NamespaceKind::Mount) {
             devices::plan(listed.unwrap_or_default(), &mounts, &mut warnings)?

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use oci_spec::runtime as oci;
 
-use super::{IdMapping, NamespaceKind, Namespaces, Process, Rlimit, User};
+use super::{IdMapping, Namespaces, Process, Rlimit, User};
 use super::{capabilities, idmap, paths, scheduling};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -153,11 +153,11 @@ fn console_size(size: oci::Box, at: &str) -> Result<(u16, u16)> {
 }
 
 fn user(user: &oci::User, at: &str, namespaces: &Namespaces) -> Result<User> {
-    let user_namespace = namespaces.is_new(NamespaceKind::User);
+    // There are maps only for a new user namespace; those of one that is joined are not known.
     let check = |id: u32, maps: &[IdMapping], name: &str| {
         let problem = if id == u32::MAX {
             "is not an id, the kernel takes it for \"unchanged\""
-        } else if user_namespace && !idmap::maps_id(maps, id) {
+        } else if !maps.is_empty() && !idmap::maps_id(maps, id) {
             "is not mapped in the container's user namespace"
         } else {
             return Ok(());
@@ -269,6 +269,7 @@ fn resource(kind: oci::PosixRlimitType) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::NamespaceKind;
     use crate::plan::tests::{fixed_host, pointer_of};
     use serde_json::{Value, json};
 
@@ -387,5 +388,15 @@ mod tests {
         ] {
             assert_eq!(pointer_of(&of(value).unwrap_err()), pointer);
         }
+    }
+
+    #[test]
+    fn ids_of_a_joined_user_namespace_are_not_judged() {
+        let namespaces = Namespaces {
+            new: vec![NamespaceKind::User],
+            ..Namespaces::default()
+        };
+        let value = serde_json::from_value(json!({"uid": 10, "gid": 10})).unwrap();
+        assert!(user(&value, "/u", &namespaces).is_ok());
     }
 }

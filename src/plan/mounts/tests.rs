@@ -1,0 +1,191 @@
+use super::*;
+use crate::plan::tests::{plan_of, pointer_of, with_linux};
+use serde_json::{Value, json};
+
+fn of(mount: Value) -> Result<Mount> {
+    let mut spec = with_linux(json!({"namespaces": [{"type": "mount"}]}));
+    spec["mounts"] = json!([mount]);
+    plan_of(&spec).map(|mut plan| plan.mounts.remove(0))
+}
+
+#[test]
+fn a_new_filesystem_keeps_its_data_apart_from_its_flags() {
+    let mount = of(
+        json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+        "options": ["nosuid", "mode=1777", "ro", "size=64k"]}),
+    )
+    .unwrap();
+    assert_eq!(mount.flags, libc::MS_NOSUID | libc::MS_RDONLY);
+    assert_eq!(mount.source, "shm");
+    assert_eq!(
+        mount.what,
+        MountKind::Filesystem {
+            fstype: "tmpfs".into(),
+            data: "mode=1777,size=64k".into()
+        }
+    );
+}
+
+#[test]
+fn a_relative_bind_source_counts_from_the_bundle() {
+    let mount = of(
+        json!({"destination": "/d", "source": "data", "type": "none",
+        "options": ["rbind", "rslave"]}),
+    )
+    .unwrap();
+    assert_eq!(
+        mount.what,
+        MountKind::Bind {
+            source: "/bundle/data".into(),
+            recursive: true
+        }
+    );
+    assert_eq!(mount.propagation, [libc::MS_SLAVE | libc::MS_REC]);
+    assert_eq!(mount.flags, 0);
+}
+
+#[test]
+fn a_relative_destination_is_warned_of_and_made_absolute() {
+    let mut spec = with_linux(json!({"namespaces": [{"type": "mount"}]}));
+    spec["mounts"] = json!([{"destination": "data/../srv", "type": "tmpfs"}]);
+    let plan = plan_of(&spec).unwrap();
+    assert_eq!(plan.mounts[0].target, Path::new("/srv"));
+    assert!(plan.warnings[0].contains("/mounts/0/destination"));
+}
+
+#[test]
+fn what_cannot_be_mounted_is_refused_by_name() {
+    let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+    for (mount, pointer, words) in [
+        (
+            json!({"destination": "/d", "source": "/s", "options": ["bind", "size=1"]}),
+            "/mounts/0/options/1",
+            "bind mounts cannot have any filesystem-specific options applied",
+        ),
+        (
+            json!({"destination": "/d"}),
+            "/mounts/0/type",
+            "needs a type",
+        ),
+        (
+            json!({"destination": "/d", "options": ["bind"]}),
+            "/mounts/0/source",
+            "needs a source",
+        ),
+        (
+            json!({"destination": "", "type": "tmpfs"}),
+            "/mounts/0/destination",
+            "empty",
+        ),
+        (
+            json!({"destination": "/proc", "type": "tmpfs"}),
+            "/mounts/0/destination",
+            "\"/proc\" cannot be mounted because it is not of type proc",
+        ),
+        (
+            json!({"destination": "/proc/self/attr", "source": "/s", "options": ["bind"]}),
+            "/mounts/0/destination",
+            "cannot be mounted because it is inside /proc",
+        ),
+        (
+            json!({"destination": "/x/../proc/self", "type": "tmpfs"}),
+            "/mounts/0/destination",
+            "inside /proc",
+        ),
+        (
+            json!({"destination": "/d", "type": "tmpfs", "options": ["idmap"]}),
+            "/mounts/0",
+            "only supported for bind-mounts",
+        ),
+        (
+            json!({"destination": "/d", "source": "/s", "options": ["bind", "idmap"]}),
+            "/mounts/0",
+            "both uid and gid mappings",
+        ),
+        (
+            json!({"destination": "/d", "source": "/s", "options": ["bind"],
+                "uidMappings": map}),
+            "/mounts/0",
+            "both uid and gid mappings",
+        ),
+        (
+            json!({"destination": "/d", "source": "/s", "options": ["bind", "tmpcopyup"]}),
+            "/mounts/0/options",
+            "tmpfs only",
+        ),
+        (
+            json!({"destination": "/d", "type": "tmpfs", "options": ["ro", "a\0b"]}),
+            "/mounts/0/options/1",
+            "NUL",
+        ),
+    ] {
+        let error = of(mount.clone()).unwrap_err();
+        assert_eq!(pointer_of(&error), pointer, "{mount}");
+        assert!(error.step.contains(words), "{mount}: {error}");
+    }
+}
+
+#[test]
+fn the_known_files_below_proc_may_be_stood_in_for() {
+    for (path, rule) in [
+        ("/proc", ProcRule::Procfs),
+        ("/proc/uptime", ProcRule::Known),
+        ("/proc/sys/kernel/ns_last_pid", ProcRule::Known),
+        ("/proc/uptime/x", ProcRule::Refused),
+        ("/proc/sys", ProcRule::Refused),
+        ("/process", ProcRule::Outside),
+        ("/srv/proc", ProcRule::Outside),
+    ] {
+        assert_eq!(proc_rule(Path::new(path)), rule, "{path}");
+    }
+    let bind = json!({"destination": "/proc", "source": "/proc", "options": ["rbind"]});
+    assert!(of(bind).is_ok());
+}
+
+#[test]
+fn an_idmap_is_the_mounts_own_or_the_containers() {
+    let map = json!([{"containerID": 0, "hostID": 1000, "size": 9}]);
+    let own = of(
+        json!({"destination": "/d", "source": "/s", "options": ["bind", "ridmap"],
+        "uidMappings": map, "gidMappings": map}),
+    )
+    .unwrap()
+    .idmap
+    .unwrap();
+    assert!(own.recursive);
+    assert_eq!(own.uid_mappings[0].host, 1000);
+
+    let mut spec = with_linux(json!({"uidMappings": map, "gidMappings": map,
+        "namespaces": [{"type": "mount"}, {"type": "user"}]}));
+    spec["mounts"] = json!([{"destination": "/d", "source": "/s",
+        "options": ["bind", "idmap"]}]);
+    let idmap = plan_of(&spec).unwrap().mounts.remove(0).idmap.unwrap();
+    assert!(!idmap.recursive && idmap.uid_mappings.is_empty());
+}
+
+#[test]
+fn an_owner_that_is_not_mapped_is_refused() {
+    let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+    let mut spec = with_linux(json!({"uidMappings": map, "gidMappings": map,
+        "namespaces": [{"type": "mount"}, {"type": "user"}]}));
+    spec["mounts"] = json!([{"destination": "/dev/pts", "type": "devpts",
+        "options": ["nosuid", "gid=5"]}]);
+    assert_eq!(
+        pointer_of(&plan_of(&spec).unwrap_err()),
+        "/mounts/0/options/1"
+    );
+    spec["mounts"][0]["options"][1] = json!("gid=0");
+    assert!(plan_of(&spec).is_ok());
+}
+
+#[test]
+fn without_a_new_mount_namespace_there_are_no_mounts() {
+    for namespaces in [
+        json!([]),
+        json!([{"type": "mount", "path": "/proc/1/ns/mnt"}]),
+    ] {
+        let mut spec = with_linux(json!({"namespaces": namespaces}));
+        spec["mounts"] = json!([{"destination": "/d", "type": "tmpfs"}]);
+        assert_eq!(pointer_of(&plan_of(&spec).unwrap_err()), "/mounts");
+    }
+}

@@ -2,7 +2,6 @@
 //!
 //! `cargo test` runs them with the orlop that cargo built, `make test-reference` with runc.
 //! How they work, and what a new one needs, is told in `support`.
-#![allow(dead_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;

@@ -50,6 +50,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // A test that failed half-way leaves no process, frozen or not.
+        let own = |dir: &crate::plan::CgroupDir| {
+            let keys = dir.controllers.iter().cloned();
+            keys.map(|key| (key, dir.dir.clone())).collect::<Vec<_>>()
+        };
+        let own = Cgroup::open(&self.plan.dirs.iter().flat_map(own).collect());
+        let _ = own.kill_all(libc::SIGKILL);
+        let _ = own.thaw();
         let paths = self.plan.dirs.iter().map(|dir| {
             let parent = dir.mount.join(&self.parent);
             (parent.display().to_string(), parent)
@@ -76,6 +84,17 @@ fn shell(cgroup: &Cgroup, script: &str) -> Child {
     let ready = child.stdout.as_mut().unwrap().read_exact(&mut [0]);
     ready.unwrap();
     child
+}
+
+/// The status of a child that must end soon.
+fn end_of(child: &mut Child) -> std::process::ExitStatus {
+    for _ in 0..500 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("process {} did not end", child.id());
 }
 
 fn value(cgroup: &Cgroup, controller: &str, file: &str) -> String {
@@ -120,6 +139,31 @@ fn limits_are_what_the_kernel_says() {
         }
     }
     cgroup.remove().unwrap();
+}
+
+#[test]
+fn limits_that_bound_each_other_are_raised_and_lowered() {
+    if Layout::probe().unwrap().v1_with("memory").is_none() {
+        eprintln!("SKIPPED: no memory controller on v1");
+        return;
+    }
+    for (step, mib) in [("first", 50), ("raised", 100), ("lowered", 20)] {
+        let memory = json!({"limit": mib << 20, "swap": (mib + 10) << 20});
+        let cpu = json!({"quota": mib * 1000, "burst": mib * 900});
+        let resources = json!({"memory": memory, "cpu": cpu});
+        // The same cgroup each time: it is there already, and empty.
+        let Some(place) = Place::new("bounds", resources) else {
+            return;
+        };
+        let cgroup = place.create().unwrap();
+        let limit = value(&cgroup, "memory", "memory.limit_in_bytes");
+        assert_eq!(limit, (mib << 20).to_string(), "{step}");
+        let burst = value(&cgroup, "cpu", "cpu.cfs_burst_us");
+        assert_eq!(burst, (mib * 900).to_string(), "{step}");
+        if step != "lowered" {
+            std::mem::forget(place);
+        }
+    }
 }
 
 #[test]
@@ -251,7 +295,7 @@ fn the_frozen_stand_still_and_the_thawed_go_on() {
     // SIGKILL reaches a frozen container, and its cgroup can be removed at once.
     cgroup.freeze().unwrap();
     cgroup.kill_all(libc::SIGKILL).unwrap();
-    assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
+    assert_eq!(end_of(&mut child).signal(), Some(Signal::SIGKILL as i32));
     assert!(!cgroup.is_frozen().unwrap());
     cgroup.remove().unwrap();
 }

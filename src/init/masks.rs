@@ -4,7 +4,7 @@
 //! tmpfs; one of each is made and cloned for all. A path that is not there is skipped, as the
 //! list names what some kernel may have.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -24,27 +24,35 @@ pub fn mask(root: &RootFs, paths: &[PathBuf]) -> Result<()> {
         let Some(target) = root.find(path)? else {
             continue;
         };
-        let cover = if is(target.as_fd(), SFlag::S_IFDIR).step_on("look at", path)? {
-            another(&mut empty, || {
-                let options: &[_] = &[(c"source", Some(c"tmpfs")), (c"ro", None)];
-                sys::new_filesystem(c"tmpfs", options, sys::ATTR_RDONLY).step("make an empty tmpfs")
-            })?
+        let covered = if is(target.as_fd(), SFlag::S_IFDIR).step_on("look at", path)? {
+            cover(target.as_fd(), &mut empty, empty_directory)
         } else {
-            another(&mut null, || devices::null(root))?
+            cover(target.as_fd(), &mut null, || devices::null(root))
         };
-        attach(cover.as_fd(), target.as_fd())
-            .map_err(|error| error.within("mask a path").with_path(path))?;
+        covered.map_err(|error| error.within("mask a path").with_path(path))?;
     }
     Ok(())
 }
 
-/// A clone of the mount in `kept`, which is made when it is first asked for.
-fn another(kept: &mut Option<OwnedFd>, make: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
-    let first = match kept {
-        Some(first) => first,
-        None => kept.insert(make()?),
-    };
-    sys::clone_tree(first.as_fd(), c"", false).step("clone a mount")
+fn empty_directory() -> Result<OwnedFd> {
+    let options: &[_] = &[(c"source", Some(c"tmpfs")), (c"ro", None)];
+    sys::new_filesystem(c"tmpfs", options, sys::ATTR_RDONLY).step("make an empty tmpfs")
+}
+
+/// Attach what `make` gives, and from then on clones of it. All of them are attached: to close
+/// the fd of a detached mount is to unmount it, and that waits for an RCU grace period.
+fn cover(
+    target: BorrowedFd,
+    first: &mut Option<OwnedFd>,
+    make: impl FnOnce() -> Result<OwnedFd>,
+) -> Result<()> {
+    match first {
+        Some(first) => {
+            let clone = sys::clone_tree(first.as_fd(), c"", false).step("clone a mount")?;
+            attach(clone.as_fd(), target)
+        }
+        None => attach(first.insert(make()?).as_fd(), target),
+    }
 }
 
 /// Bind each of `paths` over itself, read-only.

@@ -1,5 +1,4 @@
 //! orlop: an OCI low-level container runtime.
-#![allow(dead_code)]
 
 mod bundle;
 mod cgroup;

@@ -6,7 +6,6 @@
 //! kernel gives us one, and files in it are opened without crossing mounts or following magic
 //! links.
 
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -82,11 +81,7 @@ impl ProcFs {
             )?,
             other => other?,
         };
-        let mut file = std::fs::File::from(fd);
-        match file.write(text.as_bytes()) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))),
-        }
+        nix::unistd::write(&fd, text.as_bytes()).map(drop)
     }
 }
 

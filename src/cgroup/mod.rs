@@ -99,15 +99,6 @@ impl Cgroup {
         Ok(())
     }
 
-    /// The calling process joins the unified hierarchy, where it could not be born there.
-    pub fn enter_unified(&self) -> Result<()> {
-        let Some(dir) = self.unified_dir() else {
-            return Ok(());
-        };
-        let procs = dir.join("cgroup.procs");
-        file::write(&procs, "0").step_on("join the cgroup", &procs)
-    }
-
     /// The directory for CLONE_INTO_CGROUP: of the only hierarchy on v2, of the unified one on
     /// a hybrid host. None when the container has no cgroup there.
     pub fn v2_fd(&mut self) -> Result<Option<BorrowedFd<'_>>> {

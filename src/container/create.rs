@@ -9,7 +9,7 @@ use super::state::{Phase, State};
 use super::status::Status;
 use super::store::{Lock, Store};
 use super::undo::Undo;
-use super::{idmap, pid_file, spawn, start_socket};
+use super::{checks, idmap, pid_file, pidfd_socket, spawn, start_socket};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result, Step};
 use crate::hooks;
@@ -65,8 +65,7 @@ pub fn make(
     };
     let plan = Plan::read(&context, host)?;
     plan.check_supported()?;
-    check_rootfs(&plan.rootfs.path)?;
-    check_preserved_fds(options.preserve_fds)?;
+    checks::before_the_first_side_effect(&plan, options)?;
     for warning in &plan.warnings {
         log::warn!("{warning}");
     }
@@ -87,21 +86,15 @@ pub fn make(
     let spawned = spawn::init(&plan, &state, cgroup, gate, options, host)?;
     let init = undo.init.insert(spawned.init);
     state.set_init(init.pid().as_raw(), init.start());
-    let reached = attend(&plan, &state, &spawned.channel, host);
-    if let Err(error) = reached {
+    if let Err(error) = attend(&plan, &state, &spawned.channel, host) {
         return Err(undo.failed(&plan, &state, error));
     }
-
     state.orlop.phase = match start_by {
         StartBy::Socket => Phase::Created,
         StartBy::Channel => Phase::Running,
     };
-    undo.dir.save(&state)?;
-    if let Some(path) = &options.pid_file {
-        pid_file::write(path, init.pid())?;
-    }
-    if let Some(path) = &options.pidfd_socket {
-        super::pidfd_socket::send(path, init.pidfd(), "standard")?;
+    if let Err(error) = publish(&undo, &state, options) {
+        return Err(undo.failed(&plan, &state, error));
     }
     Ok(Made {
         plan,
@@ -110,6 +103,21 @@ pub fn make(
         channel: spawned.channel,
         lock,
     })
+}
+
+/// Tell the world of the container: by its state first.
+fn publish(undo: &Undo, state: &State, options: &Create) -> Result<()> {
+    undo.dir.save(state)?;
+    let Some(init) = &undo.init else {
+        return Ok(());
+    };
+    if let Some(path) = &options.pid_file {
+        pid_file::write(path, init.pid())?;
+    }
+    match &options.pidfd_socket {
+        Some(path) => pidfd_socket::send(path, init.pidfd(), "standard"),
+        None => Ok(()),
+    }
 }
 
 /// Answer init until it is ready.
@@ -139,31 +147,4 @@ fn run_hooks(plan: &Plan, state: &State) -> Result<()> {
     let enter = || nix::unistd::chdir(&plan.bundle).step_on("enter the bundle", &plan.bundle);
     hooks::run("prestart", &plan.hooks.prestart, &text, &enter)?;
     hooks::run("createRuntime", &plan.hooks.create_runtime, &text, &enter)
-}
-
-fn check_rootfs(path: &Path) -> Result<()> {
-    let found = std::fs::metadata(path);
-    let found = found.step_on("invalid rootfs", path).map_err(|e| {
-        e.with_field("/root/path")
-            .within(&path.display().to_string())
-    })?;
-    if found.is_dir() {
-        Ok(())
-    } else {
-        Err(Error::field(
-            "/root/path",
-            format!("invalid rootfs: {}: not a directory", path.display()),
-        ))
-    }
-}
-
-fn check_preserved_fds(count: u32) -> Result<()> {
-    for fd in (3..).take(count as usize) {
-        let path = format!("/proc/self/fd/{fd}");
-        std::fs::metadata(&path).step(format!(
-            "unable to stat preserved-fd {} (of {count})",
-            fd - 3
-        ))?;
-    }
-    Ok(())
 }

@@ -203,10 +203,7 @@ fn build_rootfs(plan: &Plan, handed: &mut Handed) -> Result<RootFs> {
     for mount in &plan.mounts {
         mounts::mount(&root, mount, sources.next().flatten(), cgroup_ns)?;
     }
-    let binds_dev = |mount: &crate::plan::Mount| {
-        mount.target == Path::new("/dev") && matches!(mount.what, MountKind::Bind { .. })
-    };
-    if !plan.mounts.iter().any(binds_dev) {
+    if plan.sets_up_dev() {
         devices::make(&root, &plan.devices)?;
     }
     umask(Mode::from_bits_truncate(0o022));

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use oci_spec::runtime as oci;
+use serde::Serialize;
 
 use super::{
     NamespaceKind, Namespaces, Plan, Rootfs, capabilities, cgroup, devices, hooks, mounts,
@@ -18,6 +19,7 @@ use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::seccomp;
+use crate::seccomp::disassemble;
 
 /// What a plan depends on beside the config and the host: the arguments of create.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +50,21 @@ impl Plan {
 
     /// The plan as indented JSON, which is what `orlop plan` prints.
     pub fn to_json(&self) -> Result<String> {
-        serde_json::to_string_pretty(self)
+        /// The plan, and what a person cannot read in it in a form that one can.
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Printed<'a> {
+            #[serde(flatten)]
+            plan: &'a Plan,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            seccomp_listing: Option<Vec<String>>,
+        }
+        let filter = self.process.seccomp.as_ref();
+        let printed = Printed {
+            plan: self,
+            seccomp_listing: filter.map(|filter| disassemble(&filter.program)),
+        };
+        serde_json::to_string_pretty(&printed)
             .map_err(|error| Error::new(format!("write the plan as JSON: {error}")))
     }
 

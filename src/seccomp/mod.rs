@@ -16,7 +16,7 @@
 
 pub mod arch;
 mod args;
-pub mod disasm;
+mod disasm;
 mod insn;
 mod multiplex;
 mod names;
@@ -26,6 +26,7 @@ mod rules;
 mod tests;
 mod tree;
 
+pub use disasm::disassemble;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompFilterFlag};

@@ -56,6 +56,7 @@ pub fn clone3(
     // single-threaded, so no lock of another thread is copied. `pidfd` outlives the call.
     let rc = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
     match Errno::result(rc)? {
+        #[expect(unreachable_code, reason = "that the child never returns is the point")]
         0 => match child() {},
         pid => {
             // SAFETY: CLONE_PIDFD has just stored a new fd there, which is ours.

@@ -1,0 +1,84 @@
+//! What the plan, being pure, cannot see: looked up on the host before anything is touched.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::options::Create;
+use crate::error::{Error, Result, Step};
+use crate::plan::{NamespaceKind, Plan};
+
+/// All of them.
+pub fn before_the_first_side_effect(plan: &Plan, options: &Create) -> Result<()> {
+    rootfs(&plan.rootfs.path)?;
+    joined_namespaces(plan)?;
+    preserved_fds(options.preserve_fds)
+}
+
+/// A directory, by a path without links: with one, what is mounted need not be what was meant.
+fn rootfs(path: &Path) -> Result<()> {
+    let wrong = |why: &str| {
+        let text = format!("invalid rootfs: {}: {why}", path.display());
+        Err(Error::field("/root/path", text))
+    };
+    match path.canonicalize() {
+        Ok(real) if real != path => wrong("not an absolute path, or a symlink"),
+        Ok(real) if !real.is_dir() => wrong("not a directory"),
+        Ok(_) => Ok(()),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT) => wrong("no such file or directory"),
+            _ => Err(error).step_on("invalid rootfs", path),
+        },
+    }
+}
+
+/// A network or UTS namespace that is joined by path may be the host's own; then a sysctl, a
+/// hostname or a domainname would change the host.
+fn joined_namespaces(plan: &Plan) -> Result<()> {
+    for sysctl in &plan.sysctl {
+        if sysctl.path.starts_with("net/") && joins_ours(plan, NamespaceKind::Network, "net")? {
+            return Err(Error::field(
+                &sysctl.field,
+                format!(
+                    "sysctl {:?} not allowed in host network namespace",
+                    sysctl.path
+                ),
+            ));
+        }
+    }
+    let names = [
+        ("/hostname", &plan.hostname),
+        ("/domainname", &plan.domainname),
+    ];
+    for (field, name) in names {
+        if name.is_some() && joins_ours(plan, NamespaceKind::Uts, "uts")? {
+            return Err(Error::field(
+                field,
+                "unable to set a name without a private UTS namespace",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn joins_ours(plan: &Plan, kind: NamespaceKind, name: &str) -> Result<bool> {
+    let Some(join) = plan.namespaces.joined(kind) else {
+        return Ok(false);
+    };
+    let theirs = std::fs::metadata(&join.path)
+        .step_on("look at a namespace", &join.path)
+        .map_err(|e| e.with_field(format!("{}/path", join.field)))?;
+    let path = format!("/proc/self/ns/{name}");
+    let ours = std::fs::metadata(&path).step_on("look at a namespace", path)?;
+    Ok((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()))
+}
+
+/// An fd that is not open would silently become one that the runtime opens.
+fn preserved_fds(count: u32) -> Result<()> {
+    for fd in (3..).take(count as usize) {
+        std::fs::metadata(format!("/proc/self/fd/{fd}")).step(format!(
+            "unable to stat preserved-fd {} (of {count})",
+            fd - 3
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Flags that no other topic covers: each is acted on.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+
+use serde_json::{Value, json};
+
+use crate::support::view;
+use crate::support::{Bundle, Container, Output, Probe, Test, View, both_views};
+
+/// `run` with flags, by a shell that opens files before.
+fn run_in_shell(t: &Test, bundle: &Bundle, shell: &str, flags: &[&str]) -> Output {
+    let inner = t
+        .runtime
+        .command(&[&["run"], flags, &["--bundle", bundle.path(), &bundle.id]].concat());
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", &format!("{shell}\nexec \"$@\""), "bash"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    t.runtime.finish(command)
+}
+
+both_views! {
+    fn preserve_fds_hands_so_many_on(t) {
+        let bundle = t.bundle(&["report"], |_| {});
+        let output = run_in_shell(t, &bundle, "exec 3</dev/zero 4</dev/full 5</dev/null", &["--preserve-fds", "2"]);
+        let report = Probe::parse(&output);
+        let open: Vec<&String> = report["fds"].as_object().unwrap().keys().collect();
+        assert_eq!(open, ["0", "1", "2", "3", "4"], "{:#}", report["fds"]);
+    }
+
+    fn a_preserved_fd_that_is_not_open_is_an_error(t) {
+        let bundle = t.bundle(&["report"], |_| {});
+        let flags = ["run", "--preserve-fds", "500", "--bundle", bundle.path(), &bundle.id];
+        t.runtime.call(&flags).expect_error("unable to stat preserved-fd");
+    }
+
+    fn exec_preserves_fds_too(t) {
+        let container = t.sleeper(|_| {});
+        let inner = t.runtime.command(&["exec", "--preserve-fds", "1", &container.id, "/probe", "report"]);
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", "exec 3</dev/zero 4</dev/full\nexec \"$@\"", "bash"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        let report = Probe::parse(&t.runtime.finish(command));
+        let open: Vec<&String> = report["fds"].as_object().unwrap().keys().collect();
+        assert_eq!(open, ["0", "1", "2", "3"], "{:#}", report["fds"]);
+        container.end();
+    }
+
+    fn keep_leaves_the_container_stopped(t) {
+        let bundle = t.bundle(&["exit", "4"], |_| {});
+        let output = t.runtime.call(&["run", "--keep", "--bundle", bundle.path(), &bundle.id]);
+        output.expect_code(4);
+        let container = Container::adopt(t, &bundle.id, output);
+        assert_eq!(container.status(), "stopped");
+        container.delete().expect_ok();
+    }
+
+    fn no_pivot_hides_the_host_all_the_same(t) {
+        let bundle = t.bundle(&["report"], |_| {});
+        let output = t.runtime.call(&["run", "--no-pivot", "--bundle", bundle.path(), &bundle.id]);
+        let report = Probe::parse(&output);
+        assert_eq!(report["root"], json!(["dev", "probe", "proc", "sys", "tmp"]));
+    }
+
+    fn no_subreaper_is_taken_with_one_dash_too(t) {
+        let bundle = t.bundle(&["exit", "4"], |_| {});
+        t.runtime.call(&["run", "-no-subreaper", "-bundle", bundle.path(), &bundle.id]).expect_code(4);
+        t.runtime.call(&["run", "--no-subreaper", &format!("--bundle={}", bundle.path()), &bundle.id]).expect_code(4);
+    }
+
+    fn the_pidfd_socket_gets_a_pidfd_of_init(t) {
+        t.only_orlop("runc 1.1 does not have it");
+        let path = t.dir.join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let bundle = t.bundle(&["sleep"], |_| {});
+        let socket = path.to_str().unwrap();
+        let output = t.runtime.call(&["create", "--pidfd-socket", socket, "--bundle", bundle.path(), &bundle.id]);
+        output.expect_ok();
+        let container = Container::adopt(t, &bundle.id, output);
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "standard");
+        container.delete().expect_ok();
+    }
+
+    fn exec_with_ignore_paused_waits_for_the_resume(t) {
+        let container = t.sleeper(|_| {});
+        container.verb(&["pause"]).expect_ok();
+        let flags = ["exec", "--ignore-paused", "--detach", &container.id, "/probe", "exit", "0"];
+        let running = t.runtime.spawn(t.runtime.command(&flags));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        container.verb(&["resume"]).expect_ok();
+        running.wait().expect_ok();
+        container.end();
+    }
+
+    fn exec_enters_a_cgroup_below_the_containers(t) {
+        let container = t.sleeper(|_| {});
+        for dir in view::cgroups(&container.id) {
+            fs::create_dir(dir.join("sub")).unwrap();
+            // A cpuset takes nobody in before it has both.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if let (Ok(text), true) = (fs::read(dir.join(file)), t.view == View::V1) {
+                    fs::write(dir.join("sub").join(file), text).unwrap();
+                }
+            }
+        }
+        let flag = if t.view == View::V1 { "pids:sub" } else { "sub" };
+        let output = container.exec(&["--cgroup", flag], &["read", "/proc/self/cgroup"]);
+        let expected = format!("{}/sub", container.id);
+        assert!(output.expect_ok().stdout.contains(&expected), "{output}");
+        container.exec(&["--cgroup", "../.."], &["exit", "0"]).expect_code(255);
+        container.end();
+    }
+
+    fn debug_says_more_and_log_takes_it(t) {
+        let bundle = t.bundle(&["exit", "0"], |_| {});
+        let log = t.dir.join("log");
+        let args = ["--debug", "--log", log.to_str().unwrap(), "run", "--bundle", bundle.path(), &bundle.id];
+        let output = t.runtime.call(&args);
+        assert_eq!(output.expect_ok().stderr, "");
+        assert!(fs::metadata(&log).unwrap().is_file());
+    }
+
+    fn an_unknown_log_format_is_refused(t) {
+        t.runtime.call(&["--log-format", "xml", "list"]).expect_code(1).expect_words("log-format");
+    }
+
+    fn the_bundle_of_spec_rootless_runs_as_root_too(t) {
+        let bundle = t.bundle(&["exit", "0"], |_| {});
+        fs::remove_file(bundle.dir.join("config.json")).unwrap();
+        t.runtime.call(&["spec", "--rootless", "--bundle", bundle.path()]).expect_ok();
+        let text = fs::read_to_string(bundle.dir.join("config.json")).unwrap();
+        let mut config: Value = serde_json::from_str(&text).unwrap();
+        assert!(config["linux"]["uidMappings"].is_array(), "{config:#}");
+        config["process"]["terminal"] = json!(false);
+        config["process"]["args"] = json!(["/probe", "exit", "5"]);
+        config["linux"]["cgroupsPath"] = json!(format!("/{}/{}", t.tag, bundle.id));
+        fs::write(bundle.dir.join("config.json"), config.to_string()).unwrap();
+        t.run(&bundle).expect_code(5);
+    }
+
+    fn a_pid_file_is_written_to_the_callers_directory(t) {
+        let bundle = t.bundle(&["exit", "0"], |_| {});
+        let mut command = t.runtime.command(&["run", "--pid-file", "pid", "--bundle", bundle.path(), &bundle.id]);
+        command.current_dir(&t.dir);
+        t.runtime.finish(command).expect_ok();
+        assert!(t.dir.join("pid").exists());
+    }
+}

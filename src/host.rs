@@ -73,6 +73,12 @@ impl Host {
     pub fn is_rootless(&self) -> bool {
         *self
             .rootless
-            .get_or_init(|| !nix::unistd::geteuid().is_root())
+            .get_or_init(|| !nix::unistd::geteuid().is_root() || in_user_namespace())
     }
+}
+
+/// Whether ids are mapped at all; the first user namespace maps each to itself.
+pub fn in_user_namespace() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]))
 }

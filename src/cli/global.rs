@@ -8,7 +8,7 @@ use clap::{ArgMatches, Command};
 use super::verb::{base, help_flag, path, path_of, switch, text};
 use crate::container::store::Store;
 use crate::error::{Error, Result, Step};
-use crate::host::Host;
+use crate::host::{Host, in_user_namespace};
 use crate::log;
 use crate::seal::Sealed;
 
@@ -147,12 +147,6 @@ fn uses_session() -> bool {
         return true;
     }
     in_user_namespace() && std::env::var_os("USER").is_none_or(|user| user != "root")
-}
-
-/// Whether ids are mapped at all; the first user namespace maps each to itself.
-fn in_user_namespace() -> bool {
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 #[cfg(test)]

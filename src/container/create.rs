@@ -1,6 +1,5 @@
 //! From a bundle to a container that waits for start.
 
-use std::path::Path;
 use std::time::SystemTime;
 
 use super::id::ContainerId;

@@ -13,9 +13,9 @@ use nix::unistd::Pid;
 use super::exec_process;
 use super::foreground::Foreground;
 use super::id::ContainerId;
+use super::middle::clone_through;
 use super::options::Exec;
 use super::process::Process;
-use super::state::State;
 use super::status::Status;
 use super::store::Store;
 use super::{pid_file, pidfd_socket};
@@ -23,10 +23,12 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result, Step};
 use crate::host::Host;
 use crate::init::channel::{Channel, Message};
-use crate::init::{self, HandedToExec};
+use crate::init::{self, HandedToExec, namespaces};
+use crate::plan::capabilities::SYS_ADMIN;
 use crate::plan::{self, NamespaceKind};
 use crate::seal::Sealed;
 use crate::sys::clone;
+use crate::sys::process::{set_affinity, set_dumpable};
 
 /// The verb; gives the exit status of the process (0 when detached).
 pub fn exec(
@@ -58,11 +60,12 @@ pub fn exec(
             .try_clone_to_owned()
             .step("duplicate a pidfd")?,
         namespaces: &state.orlop.namespaces,
+        by_middle: host.capabilities() & SYS_ADMIN == 0,
         container_id: &state.id,
         preserve_fds: options.preserve_fds,
         new_keyring: true,
     };
-    let (pid, pidfd) = spawn(&process, handed, &mut cgroup, &state, &init)?;
+    let (pid, pidfd) = spawn(&process, handed, &mut cgroup, &init)?;
     let child = Process::child(pid, pidfd)?;
     if let Err(error) = attend(&channel) {
         child.wait_end(std::time::Duration::from_secs(10))?;
@@ -105,29 +108,58 @@ fn spawn(
     process: &plan::Process,
     handed: HandedToExec,
     cgroup: &mut Cgroup,
-    state: &State,
     init: &Process,
 ) -> Result<(Pid, OwnedFd)> {
-    if state.orlop.namespaces.contains(&NamespaceKind::Pid) {
-        // Only our children are affected, and we make no other.
-        setns(init.pidfd(), CloneFlags::CLONE_NEWPID).map_err(|errno| match errno {
-            Errno::ESRCH => stopped(),
-            errno => Error::sys("join the container's pid namespace", errno),
-        })?;
+    if let Some(cpus) = process
+        .exec_cpu_affinity
+        .as_ref()
+        .and_then(|a| a.initial.as_deref())
+    {
+        // Inherited by the clone, so that it holds before the cgroup is joined.
+        set_affinity(cpus).step("set the initial CPU affinity")?;
     }
     let born_in = cgroup
         .v2_fd()?
         .map(|fd| fd.try_clone_to_owned())
         .transpose();
     let born_in = born_in.step("duplicate an fd")?;
-    clone::clone3(0, born_in.as_ref().map(AsFd::as_fd), || {
-        init::run_exec(process, handed)
-    })
-    .map_err(|errno| match errno {
+    let born_in = born_in.as_ref().map(AsFd::as_fd);
+    // What we clone is seen by the container's processes from its first instruction on.
+    set_dumpable(false).step("become undumpable")?;
+    if handed.by_middle {
+        let (cgroup, kinds) = (handed.cgroup, handed.namespaces);
+        let fd = init
+            .pidfd()
+            .try_clone_to_owned()
+            .step("duplicate a pidfd")?;
+        let join = move || {
+            cgroup.enter()?;
+            namespaces::join_all_of(&fd, kinds.iter().copied())
+        };
+        return clone_through(
+            0,
+            born_in,
+            join,
+            || init::run_exec(process, handed),
+            clone_error,
+        );
+    }
+    if handed.namespaces.contains(&NamespaceKind::Pid) {
+        // Only our children are affected, and we make no other.
+        setns(init.pidfd(), CloneFlags::CLONE_NEWPID).map_err(|errno| match errno {
+            Errno::ESRCH => stopped(),
+            errno => Error::sys("join the container's pid namespace", errno),
+        })?;
+    }
+    clone::clone3(0, born_in, || init::run_exec(process, handed)).map_err(clone_error)
+}
+
+fn clone_error(errno: Errno) -> Error {
+    match errno {
         // The pid namespace has no init any more.
         Errno::ENOMEM => stopped(),
         errno => Error::sys("clone the process", errno),
-    })
+    }
 }
 
 /// Until execve closes the line.

@@ -14,6 +14,7 @@ mod foreground;
 pub mod id;
 mod idmap;
 pub mod kill;
+mod middle;
 pub mod options;
 pub mod pause;
 mod pid_file;

@@ -11,20 +11,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
 
+use super::middle::clone_through;
 use super::process::Process;
 use super::state::State;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result, Step};
 use crate::host::Host;
-use crate::init::channel::{self, Channel, Gate, Message};
+use crate::init::channel::{Channel, Gate};
 use crate::init::namespaces::{Opened, clone_flag, join};
 use crate::init::{self, Handed};
 use crate::plan::{MountKind, NamespaceKind, Plan};
+use crate::sys::clone;
 use crate::sys::mount::{self as mount, MountAttr};
-use crate::sys::{clone, pidfd, process};
 
 use super::options::Create;
 
@@ -87,7 +86,10 @@ pub fn init(
         let cloned = clone::clone3(flags.into(), born_in, || init::run(plan, handed));
         cloned.map_err(clone_error)?
     } else {
-        through_middle(flags.into(), born_in, early, plan, handed)?
+        let join = || early.iter().try_for_each(join);
+        let child = || init::run(plan, handed);
+        let born_in = born_in.as_ref().map(AsFd::as_fd);
+        clone_through(flags.into(), born_in, join, child, clone_error)?
     };
     Ok(Spawned {
         init: Process::child(pid, pidfd)?,
@@ -104,48 +106,6 @@ fn clone_error(errno: Errno) -> Error {
         Errno::EBUSY => error.with_hint("the cgroup has controllers enabled for its children"),
         _ => error,
     }
-}
-
-fn through_middle(
-    flags: u64,
-    born_in: Option<OwnedFd>,
-    early: Vec<Opened>,
-    plan: &Plan,
-    handed: Handed,
-) -> Result<(Pid, OwnedFd)> {
-    // A line of its own: init talks on the other one as soon as it lives.
-    let (ours, theirs) = Channel::pair()?;
-    let middle = || match join_and_clone(flags, &early, plan, handed) {
-        Ok(pid) => {
-            let _ = theirs.send(&Message::Cloned(pid.as_raw()));
-            process::exit_now(0)
-        }
-        Err(error) => {
-            channel::send_failure(theirs.raw_fd(), &error);
-            process::exit_now(1)
-        }
-    };
-    let born_in = born_in.as_ref().map(AsFd::as_fd);
-    let (middle, _) = clone::clone3(0, born_in, middle).map_err(clone_error)?;
-    drop(theirs);
-    let answer = ours.receive();
-    let _ = waitpid(middle, None);
-    let pid = match answer? {
-        Some(Message::Cloned(pid)) => Pid::from_raw(pid),
-        Some(Message::Failed(error)) => return Err(error),
-        _ => return Err(Error::new("the process that clones init died")),
-    };
-    // Our child, not reaped yet: the number cannot be anybody else's.
-    let pidfd = pidfd::open(pid).step("open init")?;
-    Ok((pid, pidfd))
-}
-
-/// In the middle process.
-fn join_and_clone(flags: u64, early: &[Opened], plan: &Plan, handed: Handed) -> Result<Pid> {
-    early.iter().try_for_each(join)?;
-    let flags = flags | libc::CLONE_PARENT as u64;
-    let (pid, _) = clone::clone3(flags, None, || init::run(plan, handed)).map_err(clone_error)?;
-    Ok(pid)
 }
 
 /// Open the namespaces to join: first those that a middle process joins, then the others.

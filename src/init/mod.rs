@@ -23,7 +23,6 @@ mod sysctl;
 
 use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
 
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, setsid};
@@ -37,7 +36,7 @@ use crate::container::state::State;
 use crate::container::status::Status;
 use crate::error::{Error, Result, Step};
 use crate::hooks;
-use crate::plan::{MountKind, NamespaceKind, Plan, Process};
+use crate::plan::{NamespaceKind, Plan, Process};
 use crate::procfs::ProcFs;
 use crate::sys;
 
@@ -70,6 +69,9 @@ pub struct HandedToExec<'a> {
     /// The container's init, whose namespaces are joined.
     pub init: OwnedFd,
     pub namespaces: &'a [NamespaceKind],
+    /// Cgroup and namespaces have been joined by a middle process: who has no privileges on
+    /// the host gets them only inside the container's user namespace.
+    pub by_middle: bool,
     pub container_id: &'a str,
     pub preserve_fds: u32,
     pub new_keyring: bool,
@@ -297,9 +299,17 @@ fn join_container(process: &Process, handed: &HandedToExec) -> Result<Program> {
     // (CVE-2016-9962).
     sys::process::set_dumpable(false).step("become undumpable")?;
     setsid().map(drop).step("start a session")?;
-    handed.cgroup.enter()?;
-    process::set_oom_score(process)?;
-    namespaces::join_all_of(&handed.init, handed.namespaces)?;
+    if !handed.by_middle {
+        handed.cgroup.enter()?;
+    }
+    process::set_final_affinity(process)?;
+    if !handed.by_middle {
+        process::set_oom_score(process)?;
+        // The pid namespace was the parent's part: it is entered by being born in it.
+        let kinds = handed.namespaces.iter().copied();
+        let kinds = kinds.filter(|kind| *kind != NamespaceKind::Pid);
+        namespaces::join_all_of(&handed.init, kinds)?;
+    }
     if handed.namespaces.contains(&NamespaceKind::User) {
         namespaces::become_root()?;
         sys::process::set_dumpable(false).step("become undumpable")?;

@@ -56,13 +56,10 @@ pub fn join(opened: &Opened) -> Result<()> {
     })
 }
 
-/// Join the namespaces of a container's init all at once (setns(2) on a pidfd, Linux 5.8; the
-/// kernel finds the right order). The pid namespace is the parent's part, before it cloned us.
-pub fn join_all_of(init: &OwnedFd, kinds: &[NamespaceKind]) -> Result<()> {
-    let flags = kinds
-        .iter()
-        .filter(|kind| **kind != NamespaceKind::Pid)
-        .fold(0, |flags, kind| flags | clone_flag(*kind));
+/// Join namespaces of a container's init all at once (setns(2) on a pidfd, Linux 5.8; the
+/// kernel finds the right order). A pid namespace among them is for who is cloned next.
+pub fn join_all_of(init: &OwnedFd, kinds: impl Iterator<Item = NamespaceKind>) -> Result<()> {
+    let flags = kinds.fold(0, |flags, kind| flags | clone_flag(kind));
     if flags == 0 {
         return Ok(());
     }

@@ -97,6 +97,20 @@ pub fn set_oom_score(process: &Process) -> Result<()> {
     }
 }
 
+/// The CPUs of a process of exec, once it is in its cgroup.
+pub fn set_final_affinity(process: &Process) -> Result<()> {
+    match process
+        .exec_cpu_affinity
+        .as_ref()
+        .and_then(|a| a.last.as_deref())
+    {
+        Some(cpus) => sys::set_affinity(cpus)
+            .step("set the final CPU affinity")
+            .map_err(|e| e.with_field("/process/execCPUAffinity/final")),
+        None => Ok(()),
+    }
+}
+
 /// LSM labels for the coming execve.
 pub fn set_labels(process: &Process, procfs: impl FnOnce() -> Result<ProcFs>) -> Result<()> {
     let (apparmor, selinux) = (&process.apparmor_profile, &process.selinux_label);

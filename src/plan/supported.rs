@@ -45,9 +45,6 @@ impl Process {
             refuse(format!("{at}/terminal"), "a terminal")
                 .map_err(|error| error.with_hint("set it to false"))?;
         }
-        if self.exec_cpu_affinity.is_some() {
-            refuse(format!("{at}/execCPUAffinity"), "process.execCPUAffinity")?;
-        }
         Ok(())
     }
 }
@@ -70,12 +67,6 @@ mod tests {
         remount["options"] = json!(["bind", "remount"]);
         let changes = [
             ("/process", "terminal", json!(true), "/process/terminal"),
-            (
-                "/process",
-                "execCPUAffinity",
-                json!({"final": "0"}),
-                "/process/execCPUAffinity",
-            ),
             ("/linux", "mountLabel", json!("label"), "/linux/mountLabel"),
             (
                 "/linux",

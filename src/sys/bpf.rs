@@ -31,7 +31,8 @@ impl Insn {
         }
     }
 
-    /// Destination and source register.
+    /// Destination and source register, for an interpreter.
+    #[cfg(test)]
     pub const fn registers(&self) -> (u8, u8) {
         let (low, high) = (self.registers & 15, self.registers >> 4);
         if cfg!(target_endian = "little") {

@@ -16,7 +16,6 @@ pub const ATTR_ATIME: u64 = 0x70;
 pub const ATTR_NOATIME: u64 = 0x10;
 pub const ATTR_STRICTATIME: u64 = 0x20;
 pub const ATTR_NODIRATIME: u64 = 0x80;
-pub const ATTR_IDMAP: u64 = 0x0010_0000;
 pub const ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
 
 const OPEN_TREE_CLONE: u32 = 1;
@@ -40,7 +39,7 @@ pub struct MountAttr {
     pub clear: u64,
     /// MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, or 0 for no change.
     pub propagation: u64,
-    /// With ATTR_IDMAP set: a user namespace fd.
+    /// A user namespace fd, for id-mapped mounts; 0 otherwise.
     pub userns_fd: u64,
 }
 

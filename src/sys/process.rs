@@ -41,11 +41,6 @@ pub fn set_subreaper(on: bool) -> Result<(), Errno> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, on.into())
 }
 
-/// PR_SET_PDEATHSIG: the signal that we get when our parent dies; 0 for none.
-pub fn set_parent_death_signal(signal: libc::c_int) -> Result<(), Errno> {
-    prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong)
-}
-
 /// PR_CAPBSET_DROP: take a capability out of the bounding set.
 pub fn drop_bounding(capability: u8) -> Result<(), Errno> {
     prctl(libc::PR_CAPBSET_DROP, capability.into())
@@ -130,20 +125,6 @@ pub fn close_range(first: RawFd, last: RawFd) -> Result<(), Errno> {
         }
         other => other.map(drop),
     }
-}
-
-/// Make the fds from `first` on close at execve.
-pub fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
-    // SAFETY: integers only, and no fd is closed now.
-    let rc = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    Errno::result(rc).map(drop)
 }
 
 /// Default action for every signal, and an empty signal mask: what execve would inherit.

@@ -1,0 +1,55 @@
+//! A middle process: it joins namespaces that the runtime could not leave again, clones the
+//! process that is wanted as the runtime's child (CLONE_PARENT), and ends.
+
+use std::convert::Infallible;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use crate::error::{Error, Result, Step};
+use crate::init::channel::{self, Channel, Message};
+use crate::sys::{clone, pidfd, process};
+
+/// Clone by way of a process that first does `join`; `flags` are CLONE_NEW* bits for the second
+/// clone, `child` is the life of what comes of it.
+pub fn clone_through(
+    flags: u64,
+    born_in: Option<BorrowedFd>,
+    join: impl FnOnce() -> Result<()>,
+    child: impl FnOnce() -> Infallible,
+    explain: fn(Errno) -> Error,
+) -> Result<(Pid, OwnedFd)> {
+    // A line of its own: the child talks on the other one as soon as it lives.
+    let (ours, theirs) = Channel::pair()?;
+    let join_and_clone = || {
+        // Inside a joined pid namespace we are seen by what lives there.
+        process::set_dumpable(false).step("become undumpable")?;
+        join()?;
+        let flags = flags | libc::CLONE_PARENT as u64;
+        clone::clone3(flags, None, child).map_err(explain)
+    };
+    let middle = || match join_and_clone() {
+        Ok((pid, _)) => {
+            let _ = theirs.send(&Message::Cloned(pid.as_raw()));
+            process::exit_now(0)
+        }
+        Err(error) => {
+            channel::send_failure(theirs.raw_fd(), &error);
+            process::exit_now(1)
+        }
+    };
+    let (middle, _) = clone::clone3(0, born_in, middle).map_err(explain)?;
+    drop(theirs);
+    let answer = ours.receive();
+    let _ = waitpid(middle, None);
+    let pid = match answer? {
+        Some(Message::Cloned(pid)) => Pid::from_raw(pid),
+        Some(Message::Failed(error)) => return Err(error),
+        _ => return Err(Error::new("the process between the runtime and init died")),
+    };
+    // Our child, not reaped yet: the number cannot be anybody else's.
+    let pidfd = pidfd::open(pid).step("open the cloned process")?;
+    Ok((pid, pidfd))
+}

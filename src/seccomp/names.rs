@@ -13,7 +13,7 @@ struct Names {
     /// Where each name ends in `text`, and so where the next begins; a place without a call has
     /// none of it.
     ends: &'static [u16; PLACES],
-    text: &'static [u8],
+    text: &'static str,
 }
 
 impl Names {
@@ -24,7 +24,7 @@ impl Names {
             Some(before) => usize::from(self.ends[before]),
             None => 0,
         };
-        let name = std::str::from_utf8(self.text.get(start..end)?).ok()?;
+        let name = self.text.get(start..end)?;
         (!name.is_empty()).then_some(name)
     }
 }
@@ -64,8 +64,12 @@ macro_rules! pack {
                 (ends, text)
             };
             static ENDS: [u16; PLACES] = PACKED.0;
-            static TEXT: [u8; LENGTH] = PACKED.1;
-            Names { first: $first, ends: &ENDS, text: &TEXT }.get(number)
+            static BYTES: [u8; LENGTH] = PACKED.1;
+            static TEXT: &str = match std::str::from_utf8(&BYTES) {
+                Ok(text) => text,
+                Err(_) => "",
+            };
+            Names { first: $first, ends: &ENDS, text: TEXT }.get(number)
         }
     )* };
 }

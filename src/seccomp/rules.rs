@@ -12,6 +12,8 @@
 //! Everything that can be wrong in a profile is found here, with the JSON pointer of its field.
 
 use std::cell::Cell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use oci_spec::runtime::{
@@ -64,8 +66,34 @@ pub struct Rules<'a> {
     pub newer_is_enosys: bool,
     /// Some rule has the action NOTIFY.
     pub notifies: bool,
-    /// Sorted by name.
+    /// In the order in which the profile names them first.
     names: Vec<Name<'a>>,
+    /// Index in `names`.
+    places: Places<'a>,
+}
+
+/// Each name of each table is looked up, so the hash is a quick one (FNV-1a), without a key:
+/// who writes the profile gains nothing from collisions.
+type Places<'a> = HashMap<&'a str, usize, BuildHasherDefault<Fnv>>;
+
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 struct Name<'a> {
@@ -90,7 +118,9 @@ impl<'a> Rules<'a> {
         })?;
 
         let syscalls = profile.syscalls().as_deref().unwrap_or_default();
-        let mut named = Vec::with_capacity(syscalls.iter().map(|s| s.names().len()).sum());
+        let count = syscalls.iter().map(|syscall| syscall.names().len()).sum();
+        let mut named = Vec::with_capacity(count);
+        let mut places = Places::with_capacity_and_hasher(count, BuildHasherDefault::default());
         let mut notifies = false;
         for (index, syscall) in syscalls.iter().enumerate() {
             let field = || format!("{field}/syscalls/{index}");
@@ -99,16 +129,18 @@ impl<'a> Rules<'a> {
             for (place, name) in syscall.names().iter().enumerate() {
                 check_name(name, notify, || format!("{}/names/{place}", field()))?;
                 notifies |= notify;
-                named.push((name.as_str(), Rc::clone(&rules)));
+                let next = places.len();
+                let place = *places.entry(name.as_str()).or_insert(next);
+                named.push((place, name.as_str(), Rc::clone(&rules)));
             }
         }
         // Stable: the rules of one name stay in the profile's order.
-        named.sort_by_key(|&(name, _)| name);
+        named.sort_by_key(|&(place, ..)| place);
         let names = named
             .chunk_by(|one, other| one.0 == other.0)
             .filter_map(|group| {
-                let &(name, _) = group.first()?;
-                let verdict = fold(group.iter().map(|(_, rules)| &**rules), default);
+                let &(_, name, _) = group.first()?;
+                let verdict = fold(group.iter().map(|(.., rules)| &**rules), default);
                 let found = Cell::new(false);
                 Some(Name {
                     name,
@@ -122,18 +154,18 @@ impl<'a> Rules<'a> {
             newer_is_enosys: !matches!(default & RET_ACTION, RET_ALLOW | RET_LOG | RET_TRACE),
             notifies,
             names,
+            places,
         })
     }
 
     /// The verdict on a call that some table has; `None` when the profile does not name it.
     pub fn verdict(&self, name: &str) -> Option<&Verdict> {
-        let place = self.names.binary_search_by_key(&name, |entry| entry.name);
-        let entry = self.names.get(place.ok()?)?;
+        let entry = self.names.get(*self.places.get(name)?)?;
         entry.found.set(true);
         Some(&entry.verdict)
     }
 
-    /// The names that [`Rules::verdict`] was never asked for, sorted.
+    /// The names that [`Rules::verdict`] was never asked for.
     pub fn not_found(&self) -> impl Iterator<Item = &'a str> {
         let rest = self.names.iter().filter(|entry| !entry.found.get());
         rest.map(|entry| entry.name)

@@ -105,8 +105,8 @@ fn group(leaves: &[(u32, Target)]) -> Vec<Segment> {
 struct Writer {
     /// Reversed.
     code: Vec<Insn>,
-    /// The nearest RET of each value.
-    returns: HashMap<u32, usize>,
+    /// The nearest RET of each value; there are few.
+    returns: Vec<(u32, usize)>,
     /// The nearest jump to a place that is too far off for a conditional one.
     relays: HashMap<usize, usize>,
     /// Checks of arguments that are already there: calls often share one.
@@ -176,14 +176,17 @@ impl Writer {
     /// A place within reach of a conditional jump from which the target is reached.
     fn near(&mut self, target: Target) -> usize {
         match target {
-            Target::Return(value) => match self.returns.get(&value) {
-                Some(&place) if self.distance(place) <= NEAR => place,
-                _ => {
-                    let place = self.push(insn::ret(value));
-                    self.returns.insert(value, place);
-                    place
+            Target::Return(value) => {
+                let mut known = self.returns.iter().rev().filter(|known| known.0 == value);
+                match known.next() {
+                    Some(&(_, place)) if self.distance(place) <= NEAR => place,
+                    _ => {
+                        let place = self.push(insn::ret(value));
+                        self.returns.push((value, place));
+                        place
+                    }
                 }
-            },
+            }
             Target::Place(place) if self.distance(place) <= NEAR => place,
             Target::Place(place) => match self.relays.get(&place) {
                 Some(&relay) if self.distance(relay) <= NEAR => relay,

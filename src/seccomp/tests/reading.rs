@@ -98,7 +98,8 @@ impl<'a> Reading<'a> {
             }
         };
         by_name.keys().for_each(|name| places(name, true));
-        ["socketcall", "ipc"].map(|name| places(name, false));
+        places("socketcall", false);
+        places("ipc", false);
         let default = value(profile.default_action(), profile.default_errno_ret());
         Self {
             profile,

@@ -249,4 +249,28 @@ both_views! {
             c["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "mount");
         });
     }
+
+    fn what_this_build_cannot_do_is_refused_by_its_name(t) {
+        t.only_orlop("runc 1.1 does not know most of it, and ignores what it does not know");
+        field(t, "/linux/intelRdt", "intelRdt", |c| c["linux"]["intelRdt"] = json!({"closID": "x"}));
+        field(t, "/linux/netDevices", "netDevices", |c| c["linux"]["netDevices"] = json!({"eth0": {}}));
+        field(t, "/linux/mountLabel", "mountLabel", |c| c["linux"]["mountLabel"] = json!("label"));
+        field(t, "/process/execCPUAffinity", "execCPUAffinity", |c| {
+            c["process"]["execCPUAffinity"] = json!({"initial": "0"});
+        });
+        field(t, "/linux/seccomp/listenerPath", "SCMP_ACT_NOTIFY", |c| {
+            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/agent",
+                "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]});
+        });
+        for system in ["windows", "solaris", "vm"] {
+            field(t, &format!("/{system}"), system, |c| c[system] = json!({}));
+        }
+    }
+
+    fn maps_and_offsets_without_their_namespace(t) {
+        t.only_orlop("runc 1.1 ignores them");
+        let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+        field(t, "/linux/uidMappings", "", |c| c["linux"]["uidMappings"] = map.clone());
+        field(t, "/linux/timeOffsets", "", |c| c["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 1}}));
+    }
 }

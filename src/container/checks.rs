@@ -14,20 +14,19 @@ pub fn before_the_first_side_effect(plan: &Plan, options: &Create) -> Result<()>
     preserved_fds(options.preserve_fds)
 }
 
-/// A directory, by a path without links: with one, what is mounted need not be what was meant.
+/// A directory. A link to one is followed: the bundle is the caller's.
 fn rootfs(path: &Path) -> Result<()> {
     let wrong = |why: &str| {
         let text = format!("invalid rootfs: {}: {why}", path.display());
         Err(Error::field("/root/path", text))
     };
-    match path.canonicalize() {
-        Ok(real) if real != path => wrong("not an absolute path, or a symlink"),
-        Ok(real) if !real.is_dir() => wrong("not a directory"),
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_dir() => wrong("not a directory"),
         Ok(_) => Ok(()),
-        Err(error) => match error.raw_os_error() {
-            Some(libc::ENOENT) => wrong("no such file or directory"),
-            _ => Err(error).step_on("invalid rootfs", path),
-        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            wrong("no such file or directory")
+        }
+        Err(error) => Err(error).step_on("invalid rootfs", path),
     }
 }
 

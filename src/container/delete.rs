@@ -6,7 +6,7 @@ use nix::unistd::chdir;
 
 use super::id::ContainerId;
 use super::process::Process;
-use super::state::State;
+use super::state::{Phase, State};
 use super::status::Status;
 use super::store::{Dir, Store};
 use crate::cgroup::Cgroup;
@@ -73,7 +73,9 @@ pub fn kill_everything(state: &State) -> Result<()> {
 /// directory; then its poststop hooks.
 pub fn destroy(dir: &Dir, state: &State) -> Result<()> {
     let cgroup = Cgroup::open(&state.cgroup_paths);
-    if !state.orlop.namespaces.contains(&NamespaceKind::Pid) {
+    // A create that was killed has not written down who init is; it may still wait for a hook.
+    let half_made = state.orlop.phase == Phase::Creating;
+    if half_made || !state.orlop.namespaces.contains(&NamespaceKind::Pid) {
         cgroup.kill_all(libc::SIGKILL)?;
     }
     cgroup.remove()?;

@@ -16,6 +16,7 @@ mod harness;
 mod hooks;
 mod host;
 mod kill;
+mod libseccomp;
 mod lifecycle;
 mod list;
 mod mounts;

@@ -5,6 +5,7 @@
 //! and gives back nix's `Errno`.
 #![allow(unsafe_code)]
 
+pub mod alloc;
 pub mod bpf;
 pub mod caps;
 pub mod clone;

@@ -221,6 +221,18 @@ both_views! {
         assert_eq!(t.run(&bundle).expect_ok().stdout, "copied\n");
     }
 
+    fn tmpcopyup_goes_with_the_other_options(t) {
+        let bundle = t.bundle(&["report", "--read", "/full/file"], |config| {
+            add_mount(config, "/full", "tmpfs", "tmpfs", &["tmpcopyup", "ro", "nosuid", "size=1m", "mode=750"]);
+        });
+        bundle.add_file("full/file", "copied");
+        let report = t.report(&bundle);
+        assert_eq!(report["read"]["/full/file"], "copied");
+        let options = report.options("/full");
+        assert!(options.contains("ro") && options.contains("nosuid"), "{options:?}");
+        assert!(report.super_options("/full").contains("size=1024k"), "{}", report.mount("/full"));
+    }
+
     fn a_link_on_the_way_to_the_target_is_followed_inside_the_rootfs(t) {
         let source = shared(t, "shared");
         let outside = t.dir.join("outside");

@@ -142,6 +142,21 @@ both_views! {
         }
     }
 
+    fn init_cannot_be_read_or_traced_by_the_user_of_the_container(t) {
+        // CVE-2016-9962: the files of a process that is not dumpable belong to root.
+        use std::os::unix::fs::MetadataExt;
+        let user = |config: &mut serde_json::Value| {
+            config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        };
+        let container = t.create(&t.bundle(&["sleep"], user));
+        let owner = || fs::metadata(format!("/proc/{}/environ", container.pid())).unwrap().uid();
+        assert_eq!(owner(), 0, "before the program runs");
+        container.start().expect_ok();
+        container.wait_for_output("ready");
+        assert_eq!(owner(), 1000, "once it runs");
+        container.end();
+    }
+
     fn the_runtime_cannot_be_written_to_through_its_exe_link(t) {
         // CVE-2019-5736, as far as a look from outside can tell: init is not the host's file.
         t.only_orlop("runc 1.1 is checked by its own tests");

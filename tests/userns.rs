@@ -82,6 +82,16 @@ both_views! {
         assert_eq!(report.capabilities("effective"), expected, "{}", report["capabilities"]);
     }
 
+    fn limits_and_the_oom_score_are_set_inside(t) {
+        let report = t.report_with(|config| {
+            mapped(config);
+            config["process"]["oomScoreAdj"] = json!(234);
+            config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 50, "hard": 60}]);
+        });
+        assert_eq!(report["oom_score_adj"], "234");
+        assert_eq!(report["rlimits"]["RLIMIT_NOFILE"], json!([50, 60]));
+    }
+
     fn files_of_an_unmapped_owner_belong_to_nobody(t) {
         let bundle = t.bundle(&["report", "--stat", "/owned"], mapped);
         bundle.add_file("owned", "");

@@ -29,11 +29,11 @@ run: build ## Run a container and show from both sides that it is one
 	@$(SUDO) integration/demo.sh
 
 test: build ## Run the unit tests and tests/ with bin/orlop
-	@integration/setup.sh demo
+	@integration/setup.sh test
 	$(CARGO_TEST)
 
 test-reference: ## Run tests/ with Debian's runc, to see that each test tells the truth
-	@integration/setup.sh build demo reference
+	@integration/setup.sh build test reference
 	ORLOP_TEST_RUNTIME=runc $(CARGO_TEST) --test '*'
 
 test-engines: build ## Run bin/orlop under containerd, and on an image unpacked by umoci

@@ -2,7 +2,7 @@
 # Installs with apt-get what a make target needs and this machine lacks.
 # Says what it installs, asks nothing, and changes nothing that is there already.
 #
-# usage: integration/setup.sh build|demo|reference|engines|bench|lint ...
+# usage: integration/setup.sh build|demo|test|reference|engines|bench|lint ...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin
@@ -121,6 +121,10 @@ for what in "$@"; do
     case $what in
     build) need_linker ;;
     demo) need_busybox ;;
+    test)
+        need_busybox
+        need ps procps
+        ;;
     reference) need runc runc ;;
     engines)
         need containerd containerd

@@ -255,9 +255,6 @@ both_views! {
         field(t, "/linux/intelRdt", "intelRdt", |c| c["linux"]["intelRdt"] = json!({"closID": "x"}));
         field(t, "/linux/netDevices", "netDevices", |c| c["linux"]["netDevices"] = json!({"eth0": {}}));
         field(t, "/linux/mountLabel", "mountLabel", |c| c["linux"]["mountLabel"] = json!("label"));
-        field(t, "/process/execCPUAffinity", "execCPUAffinity", |c| {
-            c["process"]["execCPUAffinity"] = json!({"initial": "0"});
-        });
         field(t, "/linux/seccomp/listenerPath", "SCMP_ACT_NOTIFY", |c| {
             c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/agent",
                 "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]});

@@ -75,6 +75,15 @@ both_views! {
         container.end();
     }
 
+    fn the_cpus_are_those_that_the_config_has_for_exec(t) {
+        t.only_orlop("runc 1.1 ignores execCPUAffinity, which came with the specification 1.2");
+        let container = t.sleeper(|config| {
+            config["process"]["execCPUAffinity"] = json!({"initial": "0", "final": "0"});
+        });
+        assert_eq!(report(&container, &[])["cpus_allowed"], "0");
+        container.end();
+    }
+
     fn env_is_added_to_that_of_the_config(t) {
         let container = t.sleeper(|config| config["process"]["env"] = json!(["PATH=/", "A=old", "B=kept"]));
         let report = report(&container, &["-e", "A=new", "-e", "C=added"]);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::bundle::{add_mount, add_user_namespace, push};
 use crate::support::leaks::Snapshot;
-use crate::support::{Bundle, Output, Test, both_views, wait_until};
+use crate::support::{Bundle, Output, Test, View, both_views, wait_until};
 
 /// `create` fails, and everything is as before.
 fn undone(t: &Test, bundle: &Bundle) -> Output {
@@ -92,6 +92,9 @@ both_views! {
     }
 
     fn a_namespace_that_cannot_be_joined(t) {
+        if t.view == View::V2 {
+            t.only_orlop("runc 1.1 may leave the cgroup behind on a busy machine");
+        }
         undone_with(t, &["/probe", "exit", "0"], "", |config| {
             config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "ipc");
             push(config, "/linux/namespaces", json!({"type": "ipc", "path": "/proc/self/ns/net"}));

@@ -125,8 +125,18 @@ fn inside(view: View, tag: String, body: fn(&Test)) {
     fs::create_dir(&root).unwrap();
     let test = Test::new(view, Runtime::under_test(&dir), dir, tag);
     let before = Snapshot::take(&test);
+    let _thaw = Thaw(test.tag.clone());
     body(&test);
     before.assert_unchanged(&test, "after the test");
+}
+
+/// However a test ends, the end of its pid namespace must not have to wait for frozen processes.
+struct Thaw(String);
+
+impl Drop for Thaw {
+    fn drop(&mut self) {
+        view::thaw(&self.0);
+    }
 }
 
 /// The cgroup parent of a test, in each hierarchy in sight.
@@ -142,6 +152,7 @@ fn sweep(tag: &str) -> Vec<PathBuf> {
     let known = parents(tag);
     let mut left = view::cgroups(tag);
     left.retain(|path| !known.contains(path));
+    view::thaw(tag);
     for _ in 0..500 {
         let mut all = view::cgroups(tag);
         all.retain(|path| path.exists());

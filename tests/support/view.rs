@@ -85,6 +85,14 @@ pub fn hierarchy(controller: &str) -> Option<PathBuf> {
     })
 }
 
+/// Thaw every cgroup whose path has `tag` in it: what is frozen on v1 does not even die.
+pub fn thaw(tag: &str) {
+    for dir in cgroups(tag) {
+        let _ = fs::write(dir.join("freezer.state"), "THAWED");
+        let _ = fs::write(dir.join("cgroup.freeze"), "0");
+    }
+}
+
 /// Every cgroup directory whose path has `tag` in it, parents first.
 pub fn cgroups(tag: &str) -> Vec<PathBuf> {
     fn walk(dir: &Path, tag: &str, found: &mut Vec<PathBuf>) {

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, pipe2, read, write};
 
 use crate::error::{Error, Result, Step, errno_text};
 use crate::plan::Hook;
+use crate::sys::wait::{self, End};
 use crate::sys::{clone, exec, pidfd, process};
 
 /// What is kept of each output stream; the rest is read and thrown away.
@@ -37,7 +37,7 @@ fn run_one(hook: &Hook, state: &str, enter: &dyn Fn() -> Result<()>) -> Result<(
     let (stdin, to_stdin) = pipe()?;
     let (from_stdout, stdout) = pipe()?;
     let (from_stderr, stderr) = pipe()?;
-    let (_, process) = clone::clone3(0, None, || {
+    let (pid, process) = clone::clone3(0, None, || {
         let error = program.exec([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], enter);
         let _ = write(std::io::stderr().as_fd(), error.to_string().as_bytes());
         process::exit_now(127)
@@ -49,32 +49,24 @@ fn run_one(hook: &Hook, state: &str, enter: &dyn Fn() -> Result<()>) -> Result<(
         stdin: Some(to_stdin),
         outputs: [Output::new(from_stdout), Output::new(from_stderr)],
     };
+    // A timeout beyond what the clock can count to is none.
     let deadline = hook
         .timeout
-        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
     let in_time = io.pump_until_end(process.as_fd(), deadline)?;
     if !in_time {
         let _ = pidfd::send_signal(process.as_fd(), libc::SIGKILL);
     }
-    let status = loop {
-        match waitid(Id::PIDFd(process.as_fd()), WaitPidFlag::WEXITED) {
-            Err(Errno::EINTR) => {}
-            other => break other.step("wait for the hook")?,
-        }
-    };
-    let what = match status {
+    let what = match wait::reap(pid).step("wait for the hook")? {
         _ if !in_time => {
             let seconds = hook.timeout.unwrap_or_default();
             return Err(Error::new(format!(
                 "hook ran past specified timeout of {seconds}.0s"
             )));
         }
-        WaitStatus::Exited(_, 0) => return Ok(()),
-        WaitStatus::Exited(_, code) => format!("exit status {code}"),
-        WaitStatus::Signaled(_, signal, _) => {
-            format!("signal: {}", process::signal_text(signal as i32))
-        }
-        other => format!("{other:?}"),
+        End::Exited(0) => return Ok(()),
+        End::Exited(code) => format!("exit status {code}"),
+        End::Killed(signal) => format!("signal: {}", process::signal_text(signal.into())),
     };
     let [stdout, stderr] = &io.outputs;
     Err(Error::new(format!(
@@ -316,6 +308,11 @@ mod tests {
                 .contains("hook ran past specified timeout of 1.0s"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_timeout_of_ages_is_none() {
+        run_script("true", Some(i64::MAX.unsigned_abs())).unwrap();
     }
 
     #[test]

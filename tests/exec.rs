@@ -39,6 +39,14 @@ both_views! {
         container.end();
     }
 
+    fn a_process_that_cannot_be_announced_does_not_run(t) {
+        let container = t.sleeper(|_| {});
+        container.exec(&["--detach", "--pid-file", "/nowhere/pid"], &["sleep"]).expect_code(255);
+        let pids = || container.verb(&["ps", "--format", "json"]).stdout;
+        wait_until("only init is there", || pids() == format!("[{}]\n", container.pid()));
+        container.end();
+    }
+
     fn the_output_is_passed_on(t) {
         let container = t.sleeper(|_| {});
         let output = container.exec(&[], &["echo", "-v", "--help", "text"]);

@@ -35,6 +35,18 @@ both_views! {
         t.runtime.call(&flags).expect_error("unable to stat preserved-fd");
     }
 
+    fn an_fd_of_the_runtime_is_not_a_preserved_one(t) {
+        t.only_orlop("runc looks after it has opened fds of its own");
+        let bundle = t.bundle(&["report"], |_| {});
+        let args = ["run", "--preserve-fds", "1", "--bundle", bundle.path(), &bundle.id];
+        t.runtime.call(&args).expect_error("unable to stat preserved-fd 0 (of 1)");
+        let container = t.sleeper(|_| {});
+        for count in ["1", "2147483647", "4294967295"] {
+            container.exec(&["--preserve-fds", count], &["report"]).expect_code(255).expect_words("preserved-fd 0");
+        }
+        container.end();
+    }
+
     fn exec_preserves_fds_too(t) {
         let container = t.sleeper(|_| {});
         let inner = t.runtime.command(&["exec", "--preserve-fds", "1", &container.id, "/probe", "report"]);

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::{Container, both_views};
+use crate::support::{Container, both_views, wait_until};
 
 both_views! {
     fn a_container_goes_from_created_to_running_to_stopped_to_gone(t) {
@@ -42,6 +42,17 @@ both_views! {
             let bundle = t.bundle(&["exit", &status.to_string()], |_| {});
             t.run(&bundle).expect_code(status);
         }
+    }
+
+    fn run_gives_the_status_of_a_realtime_signal_too(t) {
+        // Init of a pid namespace would be spared a signal that it does not handle.
+        let bundle = t.bundle(&["sleep"], |config| {
+            config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "pid");
+        });
+        let running = t.runtime.spawn(t.runtime.command(&["run", "--bundle", bundle.path(), &bundle.id]));
+        wait_until("ready from the container", || running.stdout() == "ready\n");
+        t.runtime.call(&["kill", &bundle.id, "37"]).expect_ok();
+        running.wait().expect_code(128 + 37);
     }
 
     fn run_gives_137_for_a_program_killed_by_sigkill(t) {

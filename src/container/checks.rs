@@ -1,11 +1,16 @@
 //! What the plan, being pure, cannot see: looked up on the host before anything is touched.
 
+use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::FdFlag;
 
 use super::options::Create;
 use crate::error::{Error, Result, Step};
 use crate::plan::{NamespaceKind, Plan};
+use crate::sys::process::descriptor_flags;
 
 /// All of them.
 pub fn before_the_first_side_effect(plan: &Plan, options: &Create) -> Result<()> {
@@ -71,13 +76,16 @@ fn joins_ours(plan: &Plan, kind: NamespaceKind, name: &str) -> Result<bool> {
     Ok((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()))
 }
 
-/// An fd that is not open would silently become one that the runtime opens.
-fn preserved_fds(count: u32) -> Result<()> {
-    for fd in (3..).take(count as usize) {
-        std::fs::metadata(format!("/proc/self/fd/{fd}")).step(format!(
-            "unable to stat preserved-fd {} (of {count})",
-            fd - 3
-        ))?;
+/// An fd that the caller has not opened would silently become one of ours. Ours are all
+/// close-on-exec, and those that came to us cannot be.
+pub fn preserved_fds(count: u32) -> Result<()> {
+    for index in 0..count {
+        let fd = RawFd::try_from(index).map_or(RawFd::MAX, |index| index.saturating_add(3));
+        let step = || format!("unable to stat preserved-fd {index} (of {count})");
+        let flags = descriptor_flags(fd).map_err(|errno| Error::sys(step(), errno))?;
+        if flags.contains(FdFlag::FD_CLOEXEC) {
+            return Err(Error::sys(step(), Errno::EBADF));
+        }
     }
     Ok(())
 }

@@ -1,11 +1,9 @@
 //! `delete`: what a container has left on the host goes away.
 
-use std::time::Duration;
-
 use nix::unistd::chdir;
 
 use super::id::ContainerId;
-use super::process::Process;
+use super::process::{KILL_TIME, Process};
 use super::state::{Phase, State};
 use super::status::Status;
 use super::store::{Dir, Store};
@@ -13,9 +11,6 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result, Step};
 use crate::hooks;
 use crate::plan::NamespaceKind;
-
-/// How long a killed init may take to end.
-const KILL_TIME: Duration = Duration::from_secs(10);
 
 /// The verb. With `force` whatever is there goes, and nothing being there is fine.
 pub fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<()> {

@@ -10,12 +10,13 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::Pid;
 
+use super::checks;
 use super::exec_process;
 use super::foreground::Foreground;
 use super::id::ContainerId;
 use super::middle::clone_through;
 use super::options::Exec;
-use super::process::Process;
+use super::process::{KILL_TIME, Process};
 use super::status::Status;
 use super::store::Store;
 use super::{pid_file, pidfd_socket};
@@ -41,6 +42,7 @@ pub fn exec(
     let dir = store.open(id)?;
     let state = dir.load()?;
     check_status(Status::of(&state, &dir)?, options.ignore_paused)?;
+    checks::preserved_fds(options.preserve_fds)?;
     let process = exec_process::plan(&state, options, host)?;
     let init =
         Process::find(state.init_process_pid, state.init_process_start)?.ok_or_else(stopped)?;
@@ -67,20 +69,27 @@ pub fn exec(
     };
     let (pid, pidfd) = spawn(&process, handed, &mut cgroup, &init)?;
     let child = Process::child(pid, pidfd)?;
-    if let Err(error) = attend(&channel) {
-        child.wait_end(std::time::Duration::from_secs(10))?;
+    if let Err(error) = attend(&channel).and_then(|()| publish(&child, options)) {
+        // The caller is told that nothing runs, so nothing may.
+        let _ = child.signal(libc::SIGKILL);
+        child.wait_end(KILL_TIME)?;
         child.reap();
         return Err(error);
-    }
-    if let Some(path) = &options.pid_file {
-        pid_file::write(path, pid)?;
-    }
-    if let Some(path) = &options.pidfd_socket {
-        pidfd_socket::send(path, child.pidfd(), "setns")?;
     }
     match foreground {
         Some(foreground) => foreground.wait(&child),
         None => Ok(0),
+    }
+}
+
+/// Tell the world of the process.
+fn publish(child: &Process, options: &Exec) -> Result<()> {
+    if let Some(path) = &options.pid_file {
+        pid_file::write(path, child.pid())?;
+    }
+    match &options.pidfd_socket {
+        Some(path) => pidfd_socket::send(path, child.pidfd(), "setns"),
+        None => Ok(()),
     }
 }
 

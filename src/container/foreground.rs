@@ -3,12 +3,12 @@
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::process::Process;
 use crate::error::{Error, Result, Step};
 use crate::sys::process;
+use crate::sys::wait::{End, reap_any};
 
 /// Signals are held back from here on, so that none is lost before there is somebody to
 /// forward it to. The container's process starts with an empty mask all the same.
@@ -51,13 +51,13 @@ impl Foreground {
 
 fn reap(child: Pid) -> Result<Option<u8>> {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == child => return Ok(Some(code as u8)),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
-                return Ok(Some(128 + signal as u8));
+        match reap_any() {
+            Ok(Some((pid, End::Exited(code)))) if pid == child => return Ok(Some(code)),
+            Ok(Some((pid, End::Killed(signal)))) if pid == child => {
+                return Ok(Some(signal.saturating_add(128)));
             }
-            Ok(WaitStatus::StillAlive) => return Ok(None),
-            Ok(_) | Err(Errno::EINTR) => {}
+            Ok(None) => return Ok(None),
+            Ok(Some(_)) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::sys("wait for the container", errno)),
         }
     }

@@ -18,6 +18,9 @@ use nix::unistd::Pid;
 use crate::error::{Error, Result, Step};
 use crate::sys::pidfd;
 
+/// How long a killed process may take to end: milliseconds, unless it is stuck in the kernel.
+pub const KILL_TIME: Duration = Duration::from_secs(10);
+
 /// A process that was alive when it was looked up.
 #[derive(Debug)]
 pub struct Process {

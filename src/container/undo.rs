@@ -1,17 +1,12 @@
 //! What create has done to the host so far, to be reversed unless all of it succeeds.
 
-use std::time::Duration;
-
 use super::delete;
-use super::process::Process;
+use super::process::{KILL_TIME, Process};
 use super::state::State;
 use super::store::Dir;
 use crate::cgroup::Cgroup;
 use crate::error::Error;
 use crate::plan::Plan;
-
-/// A killed process is gone in milliseconds, unless it is stuck in the kernel.
-const KILL_TIME: Duration = Duration::from_secs(10);
 
 /// Dropped uncommitted, it takes back in reverse order: init and whatever it started, the
 /// cgroup, the state directory. What cannot be undone is logged, since the error that led here

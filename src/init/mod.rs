@@ -330,7 +330,7 @@ fn join_container(process: &Process, handed: &HandedToExec) -> Result<Program> {
 
 /// Close every fd but stdio, the preserved ones and `kept`.
 fn close_all_but(preserve: u32, kept: &[RawFd]) -> Result<()> {
-    let first = 3 + RawFd::try_from(preserve).unwrap_or(RawFd::MAX - 3);
+    let first = RawFd::try_from(preserve).map_or(RawFd::MAX, |count| count.saturating_add(3));
     let mut kept: Vec<RawFd> = kept.iter().copied().filter(|fd| *fd >= first).collect();
     kept.sort_unstable();
     let mut from = first;

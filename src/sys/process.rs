@@ -6,6 +6,7 @@
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
+use nix::fcntl::FdFlag;
 
 fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Result<(), Errno> {
     // SAFETY: the options used below take an integer and touch no memory of ours.
@@ -107,6 +108,13 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
         )
     };
     Errno::result(rc).map(drop)
+}
+
+/// fcntl(2), F_GETFD: the flags of an fd that may not be open (EBADF).
+pub fn descriptor_flags(fd: RawFd) -> Result<FdFlag, Errno> {
+    // SAFETY: F_GETFD touches no memory, and an fd that is not open is only an error.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    Errno::result(flags).map(FdFlag::from_bits_truncate)
 }
 
 /// Close the fds `first..=last`.

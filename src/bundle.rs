@@ -17,6 +17,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result, Step};
 
+const CONFIG: &str = "config.json";
+
 /// Longest config.json that is read. All arguments and environment of a process together may
 /// have 6 MiB (execve(2)), and that is by far the longest thing in a config that can work.
 const LIMIT: u64 = 16 << 20;
@@ -39,7 +41,7 @@ impl Bundle {
     /// column), or a field of a wrong type (with its JSON pointer).
     pub fn open(dir: &Path) -> Result<Self> {
         let dir = std::fs::canonicalize(dir).step_on("open the bundle", dir)?;
-        let path = dir.join("config.json");
+        let path = dir.join(CONFIG);
         let text = match File::open(&path) {
             Ok(file) => read(file, &path)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -54,7 +56,7 @@ impl Bundle {
 
     /// The bundle of a config that has been read; `dir` is absolute.
     pub fn parse(dir: PathBuf, text: &[u8]) -> Result<Self> {
-        let (spec, warnings) = parse(text, repair::config)?;
+        let (spec, warnings) = parse(text, CONFIG, repair::config)?;
         Ok(Self {
             dir,
             spec,
@@ -66,7 +68,8 @@ impl Bundle {
 /// Read a process object, as `exec --process FILE` has it, with what was mended.
 pub fn read_process(path: &Path) -> Result<(oci::Process, Vec<String>)> {
     let file = File::open(path).step_on("open the process file", path)?;
-    parse(&read(file, path)?, repair::process)
+    let name = path.display().to_string();
+    parse(&read(file, path)?, &name, repair::process).map_err(|error| error.in_file(path))
 }
 
 fn read(file: File, path: &Path) -> Result<Vec<u8>> {
@@ -84,9 +87,10 @@ fn read(file: File, path: &Path) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Parse `text`; `mend` puts right, in untyped JSON, what oci-spec refuses without need.
+/// Parse `text`, of the file `name`; `mend` puts right, in untyped JSON, what oci-spec refuses without need.
 fn parse<T: DeserializeOwned>(
     text: &[u8],
+    name: &str,
     mend: fn(&mut serde_json::Value, &mut Vec<String>),
 ) -> Result<(T, Vec<String>)> {
     let first = match serde_json::from_slice(text) {
@@ -94,14 +98,14 @@ fn parse<T: DeserializeOwned>(
         Ok(_) if text.trim_ascii_start().starts_with(b"[") => {
             return Err(Error::field(
                 "",
-                "the config must be an object, not an array",
+                format!("{name} must be an object, not an array"),
             ));
         }
         Ok(value) => return Ok((value, Vec::new())),
         Err(error) => error,
     };
     let mut json: serde_json::Value =
-        serde_json::from_slice(text).map_err(|error| broken(&error))?;
+        serde_json::from_slice(text).map_err(|error| broken(name, &error))?;
     if json.is_null() {
         return Err(Error::field("", "config cannot be null"));
     }
@@ -143,8 +147,8 @@ fn misfit(pointer: &str, problem: String) -> Error {
     }
 }
 
-fn broken(error: &serde_json::Error) -> Error {
-    Error::invalid(format!("config.json is not valid JSON: {error}"))
+fn broken(name: &str, error: &serde_json::Error) -> Error {
+    Error::invalid(format!("{name} is not valid JSON: {error}"))
 }
 
 /// Words that callers match in the error of a field whose values are an enum in oci-spec.
@@ -162,7 +166,7 @@ mod tests {
     use crate::error::{Kind, Target};
 
     fn fails(text: &str) -> Error {
-        parse::<oci::Spec>(text.as_bytes(), repair::config).unwrap_err()
+        parse::<oci::Spec>(text.as_bytes(), CONFIG, repair::config).unwrap_err()
     }
 
     #[test]
@@ -246,7 +250,7 @@ mod tests {
     #[test]
     fn the_last_of_two_fields_counts() {
         let text = b"{\"hostname\": \"a\", \"hostname\": \"b\"}";
-        let (spec, warnings) = parse::<oci::Spec>(text, repair::config).unwrap();
+        let (spec, warnings) = parse::<oci::Spec>(text, CONFIG, repair::config).unwrap();
         assert_eq!(spec.hostname().as_deref(), Some("b"));
         assert!(warnings[0].contains("duplicate field `hostname`"));
     }

@@ -96,9 +96,23 @@ impl Error {
         self
     }
 
-    /// Name the field of config.json that asked for the step.
+    /// Name the field of config.json that asked for the step. A path that the step acted on
+    /// stays in the message.
     pub fn with_field(mut self, pointer: impl Into<String>) -> Self {
+        if let Some(Target::Path(path)) = self.target.take() {
+            self.step = format!("{}: {path}", self.step);
+        }
         self.target = Some(Target::Field(pointer.into()));
+        self
+    }
+
+    /// The field is one of `file`, not of config.json.
+    pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
+        if let Some(Target::Field(pointer)) = self.target.take_if(|t| matches!(t, Target::Field(_)))
+        {
+            let file = file.as_ref().display();
+            self.step = format!("{} ({file}: {pointer})", self.step);
+        }
         self
     }
 
@@ -116,6 +130,11 @@ impl Error {
     pub fn within(mut self, outer: &str) -> Self {
         self.step = format!("{outer}: {}", self.step);
         self
+    }
+
+    /// It was the process of the container, or of exec, that could not be started.
+    pub fn start_failed(self) -> Self {
+        self.within("unable to start container process")
     }
 
     /// The errno of the failed system call, if one failed.
@@ -155,13 +174,14 @@ pub fn errno_text(errno: Errno) -> String {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.step)?;
-        match &self.target {
-            Some(Target::Path(path)) => write!(f, ": {path}")?,
-            Some(Target::Field(pointer)) => write!(f, " (config.json: {pointer})")?,
-            None => {}
+        if let Some(Target::Path(path)) = &self.target {
+            write!(f, ": {path}")?;
         }
         if let Some(errno) = self.errno() {
             write!(f, ": {}", errno_text(errno))?;
+        }
+        if let Some(Target::Field(pointer)) = &self.target {
+            write!(f, " (config.json: {pointer})")?;
         }
         if let Some(hint) = &self.hint {
             write!(f, " ({hint})")?;
@@ -230,5 +250,21 @@ mod tests {
             "Cwd must be an absolute path (config.json: /process/cwd)"
         );
         assert_eq!(error.kind, Kind::Invalid);
+        assert_eq!(
+            error.in_file("/p.json").to_string(),
+            "Cwd must be an absolute path (/p.json: /process/cwd)"
+        );
+    }
+
+    #[test]
+    fn a_step_keeps_its_path_beside_the_field_that_asked_for_it() {
+        let error = Error::sys("open a namespace", Errno::ENOENT)
+            .with_path("/run/ns")
+            .with_field("/linux/namespaces/0/path");
+        assert_eq!(
+            error.to_string(),
+            "open a namespace: /run/ns: no such file or directory \
+             (config.json: /linux/namespaces/0/path)"
+        );
     }
 }

@@ -68,6 +68,14 @@ pub fn make(
     for warning in &plan.warnings {
         log::warn!("{warning}");
     }
+    for name in plan
+        .process
+        .seccomp
+        .iter()
+        .flat_map(|filter| &filter.skipped)
+    {
+        log::debug!("the seccomp profile names no system call: {name}");
+    }
 
     // The state, with the names of all traces, is there before the first of them.
     let mut undo = Undo::new(store.create(id)?);
@@ -76,18 +84,10 @@ pub fn make(
     let mut state = State::new(&plan, owner, host.is_rootless(), SystemTime::now());
     undo.dir.save(&state)?;
 
-    let cgroup = undo.cgroup.insert(Cgroup::create(&plan.cgroup)?);
-    state.cgroup_paths = cgroup.paths();
-    let gate = match start_by {
-        StartBy::Socket => Some(start_socket::bind_in(&undo.dir)?),
-        StartBy::Channel => None,
+    let channel = match start_init(&plan, &mut state, &mut undo, options, start_by, host) {
+        Ok(channel) => channel,
+        Err(error) => return Err(undo.failed(&plan, &state, error.start_failed())),
     };
-    let spawned = spawn::init(&plan, &state, cgroup, gate, options, host)?;
-    let init = undo.init.insert(spawned.init);
-    state.set_init(init.pid().as_raw(), init.start());
-    if let Err(error) = attend(&plan, &state, &spawned.channel, host) {
-        return Err(undo.failed(&plan, &state, error));
-    }
     state.orlop.phase = match start_by {
         StartBy::Socket => Phase::Created,
         StartBy::Channel => Phase::Running,
@@ -99,9 +99,32 @@ pub fn make(
         plan,
         state,
         undo,
-        channel: spawned.channel,
+        channel,
         lock,
     })
+}
+
+/// The cgroup, then init in it, up to where it is ready. What has been made is in `undo`.
+fn start_init(
+    plan: &Plan,
+    state: &mut State,
+    undo: &mut Undo,
+    options: &Create,
+    start_by: StartBy,
+    host: &Host,
+) -> Result<Channel> {
+    let cgroup = undo.cgroup.insert(Cgroup::create(&plan.cgroup)?);
+    state.cgroup_paths = cgroup.paths();
+    let gate = match start_by {
+        StartBy::Socket => Some(start_socket::bind_in(&undo.dir)?),
+        StartBy::Channel => None,
+    };
+    let spawned = spawn::init(plan, state, cgroup, gate, options, host)?;
+    let init = undo.init.insert(spawned.init);
+    state.set_init(init.pid().as_raw(), init.start());
+    attend(plan, state, &spawned.channel, host)
+        .map_err(|error| error.within("error during container init"))?;
+    Ok(spawned.channel)
 }
 
 /// Tell the world of the container: by its state first.
@@ -130,7 +153,7 @@ fn attend(plan: &Plan, state: &State, channel: &Channel, host: &Host) -> Result<
                 continue;
             }
             Some(Message::Ready) => return Ok(()),
-            Some(Message::Failed(error)) => return Err(error.within("error during container init")),
+            Some(Message::Failed(error)) => return Err(error),
             Some(other) => return Err(Error::new(format!("init said {other:?} out of turn"))),
             None => return Err(Error::new("init died before it was ready")),
         }

@@ -67,9 +67,10 @@ pub fn exec(
         preserve_fds: options.preserve_fds,
         new_keyring: true,
     };
-    let (pid, pidfd) = spawn(&process, handed, &mut cgroup, &init)?;
+    let (pid, pidfd) = spawn(&process, handed, &mut cgroup, &init).map_err(Error::start_failed)?;
     let child = Process::child(pid, pidfd)?;
-    if let Err(error) = attend(&channel).and_then(|()| publish(&child, options)) {
+    let attended = attend(&channel).map_err(Error::start_failed);
+    if let Err(error) = attended.and_then(|()| publish(&child, options)) {
         // The caller is told that nothing runs, so nothing may.
         let _ = child.signal(libc::SIGKILL);
         child.wait_end(KILL_TIME)?;

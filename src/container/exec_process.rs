@@ -15,11 +15,12 @@ pub fn plan(state: &State, options: &Exec, host: &Host) -> Result<Process> {
     };
     let (process, mut warnings) = bundle::read_process(path)?;
     let namespaces = namespaces_of(state);
-    let planned = plan::plan_process(&process, "", &namespaces, host, &mut warnings)?;
+    let planned = plan::plan_process(&process, "", &namespaces, host, &mut warnings)
+        .and_then(|planned| planned.check_supported("").map(|()| planned))
+        .map_err(|error| error.in_file(path))?;
     for warning in warnings {
         log::warn!("{warning}");
     }
-    planned.check_supported("")?;
     // What `linux` of config.json gives to each process of the container.
     Ok(Process {
         seccomp: base.seccomp.clone(),

@@ -36,7 +36,7 @@ pub fn run(
         return Err(undo.failed(&plan, &state, error));
     }
     drop((channel, lock));
-    if let Err(error) = start::poststart(&undo.dir, &state) {
+    if let Err(error) = start::poststart(&state) {
         return Err(undo.failed(&plan, &state, error));
     }
     undo.commit();

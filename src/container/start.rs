@@ -5,7 +5,7 @@ use nix::unistd::chdir;
 use super::id::ContainerId;
 use super::state::State;
 use super::status::Status;
-use super::store::{Dir, Store};
+use super::store::Store;
 use super::{delete, start_socket};
 use crate::error::{Error, Kind, Result, Step};
 use crate::hooks;
@@ -30,7 +30,7 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
     };
     go(&channel)?;
     start_socket::remove(&dir)?;
-    poststart(&dir, &state)
+    poststart(&state)
 }
 
 /// Say go, and wait until the program runs (its execve closes the line) or init says why not.
@@ -45,7 +45,7 @@ pub fn go(channel: &Channel) -> Result<()> {
 
 /// The hooks after the start; a container whose hooks fail is killed (runtime.md, lifecycle
 /// step 9: the runtime must return the error).
-pub fn poststart(dir: &Dir, state: &State) -> Result<()> {
+pub fn poststart(state: &State) -> Result<()> {
     let row = &state.orlop.hooks.poststart;
     if row.is_empty() {
         return Ok(());
@@ -59,6 +59,5 @@ pub fn poststart(dir: &Dir, state: &State) -> Result<()> {
         if let Err(error) = delete::kill_everything(state) {
             log::warn!("kill the container whose poststart hook failed: {error}");
         }
-        let _ = dir;
     })
 }

@@ -30,13 +30,14 @@ impl Undo {
         }
     }
 
-    /// Undo now, after init was made and before it became the user's: with the poststop hooks,
-    /// as the specification wants it of a failed create. Gives the error that led here, with
-    /// what the kernel knows of its cause.
+    /// Undo now, before init became the user's: if there was one, with the poststop hooks, as
+    /// the specification wants it of a failed create. Gives the error that led here, with what
+    /// the kernel knows of its cause.
     pub fn failed(self, plan: &Plan, state: &State, error: Error) -> Error {
         let killed = self.cgroup.as_ref().is_some_and(Cgroup::oom_killed);
+        let had_init = self.init.is_some();
         drop(self);
-        if !plan.hooks.poststop.is_empty() {
+        if had_init && !plan.hooks.poststop.is_empty() {
             delete::poststop(state);
         }
         if killed {

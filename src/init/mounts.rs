@@ -41,7 +41,11 @@ pub fn mount(root: &RootFs, mount: &Mount, source: Option<OwnedFd>, cgroup_ns: b
             };
             tree.and_then(|tree| bind(root, mount, tree))
         }
-        MountKind::Cgroup2 { host_dir, data } => cgroup2(root, mount, host_dir, data),
+        MountKind::Cgroup2 {
+            host_dir,
+            own_dir,
+            data,
+        } => cgroup2(root, mount, [host_dir, own_dir], data),
         MountKind::Cgroup1 { entries, links } => cgroup1(root, mount, entries, links, cgroup_ns),
     };
     done.map_err(|error| {
@@ -242,7 +246,7 @@ pub fn set_propagation(top: BorrowedFd, flags: u64) -> Result<()> {
 }
 
 /// `type: cgroup` where v2 is the only hierarchy.
-fn cgroup2(root: &RootFs, mount: &Mount, host_dir: &Path, data: &str) -> Result<()> {
+fn cgroup2(root: &RootFs, mount: &Mount, dirs: [&Path; 2], data: &str) -> Result<()> {
     let target = root.find_or_make(&mount.target, Make::Directory)?;
     proc_targets::check(root, mount, target.as_fd(), || Ok(false))?;
     if changes_after(mount) {
@@ -251,8 +255,16 @@ fn cgroup2(root: &RootFs, mount: &Mount, host_dir: &Path, data: &str) -> Result<
     match mount_here(&target, "cgroup", "cgroup2", mount.flags, data) {
         // In a user namespace that does not own the cgroup namespace: the container's own
         // directory, bound.
-        Err(Errno::EPERM | Errno::EBUSY) => bind(root, mount, clone_path(host_dir, false)?),
+        Err(Errno::EPERM | Errno::EBUSY) => bind(root, mount, clone_cgroup(dirs)?),
         other => other.step("mount a cgroup2"),
+    }
+}
+
+/// The container's cgroup; where it could not have one, the caller's, in which it is.
+fn clone_cgroup([own, callers]: [&Path; 2]) -> Result<OwnedFd> {
+    match clone_path(own, false) {
+        Err(error) if error.errno() == Some(Errno::ENOENT) => clone_path(callers, false),
+        other => other,
     }
 }
 
@@ -288,7 +300,7 @@ fn cgroup1(
             mount_here(&place, "cgroup", &entry.fstype, flags, &entry.data)
                 .step(format!("mount cgroup {name}"))?;
         } else {
-            let tree = clone_path(&entry.host_dir, false)?;
+            let tree = clone_cgroup([&entry.host_dir, &entry.own_dir])?;
             attach(tree.as_fd(), place.as_fd())?;
         }
     }

@@ -153,9 +153,11 @@ pub fn become_user(process: &Process) -> Result<Vec<String>> {
     set_groups(&user.additional_gids)?;
     sys::set_gid(user.gid)
         .step(format!("change to group {}", user.gid))
+        .map_err(unmapped)
         .map_err(|e| e.with_field("/process/user/gid"))?;
     sys::set_uid(user.uid)
         .step(format!("change to user {}", user.uid))
+        .map_err(unmapped)
         .map_err(|e| e.with_field("/process/user/uid"))?;
     // The change of user made us as dumpable as fs.suid_dumpable says.
     sys::set_dumpable(false).step("become undumpable")?;
@@ -192,6 +194,13 @@ pub fn become_user(process: &Process) -> Result<Vec<String>> {
         sys::set_no_new_privileges().step("set no_new_privs")?;
     }
     Ok(warnings)
+}
+
+fn unmapped(error: Error) -> Error {
+    match error.errno() {
+        Some(Errno::EINVAL) => error.with_hint("is it mapped in the user namespace?"),
+        _ => error,
+    }
 }
 
 fn set_groups(groups: &[u32]) -> Result<()> {

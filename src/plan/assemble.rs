@@ -91,7 +91,7 @@ impl Plan {
             bundle: context.bundle,
             namespaces: &namespaces,
             cgroup: &cgroup,
-            v2_only: host.layout()?.is_v2_only(),
+            layout: host.layout()?,
             privileged,
         };
         let mounts = mounts::plan(

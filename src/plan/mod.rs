@@ -180,9 +180,14 @@ pub enum MountKind {
     /// A bind of `source` (absolute host path, relative ones resolved against the bundle).
     Bind { source: PathBuf, recursive: bool },
     /// `type: cgroup` on a host with cgroup v2 at /sys/fs/cgroup: a cgroup2 filesystem (with a
-    /// fallback to a bind of `host_dir` where it may not be mounted). `data` is the rest of the
+    /// fallback to a bind of `host_dir` where it may not be mounted, and of `own_dir`, the
+    /// caller's own cgroup, where the container may not have one of its own). `data` is the rest of the
     /// options, such as `nsdelegate`.
-    Cgroup2 { host_dir: PathBuf, data: String },
+    Cgroup2 {
+        host_dir: PathBuf,
+        own_dir: PathBuf,
+        data: String,
+    },
     /// `type: cgroup` on v1 or hybrid: a tmpfs with one entry a hierarchy and links for the
     /// joined names.
     Cgroup1 {
@@ -199,6 +204,8 @@ pub struct Cgroup1Mount {
     /// The container's cgroup of this hierarchy on the host; what is bound when the container
     /// has no cgroup namespace of its own.
     pub host_dir: PathBuf,
+    /// The caller's own, bound where the container may not have one (rootless).
+    pub own_dir: PathBuf,
     /// Type and data of a new cgroup filesystem, used with a cgroup namespace.
     pub fstype: String,
     pub data: String,

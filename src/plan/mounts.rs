@@ -6,13 +6,14 @@
 //! `init`: whether the source of a bind on /proc is a procfs, and where symbolic links in the
 //! rootfs take a target; both ask [`proc_rule`] again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime as oci;
 
 use super::mount_options::Options;
 use super::{Cgroup, Cgroup1Mount, Mount, MountIdMap, MountKind, NamespaceKind, Namespaces};
 use super::{idmap, paths};
+use crate::cgroup::{Hierarchy, Layout, join};
 use crate::error::{Error, Result};
 
 /// What the entries are planned against.
@@ -21,7 +22,7 @@ pub struct Around<'a> {
     pub namespaces: &'a Namespaces,
     pub cgroup: &'a Cgroup,
     /// Whether the host has cgroup v2 only.
-    pub v2_only: bool,
+    pub layout: &'a Layout,
     /// Whether the caller has CAP_SYS_ADMIN.
     pub privileged: bool,
 }
@@ -146,7 +147,7 @@ fn kind(
             format!("{field}/type"),
             "a mount that is not a bind needs a type",
         )),
-        "cgroup" if around.v2_only => Ok(cgroup2(around, options)),
+        "cgroup" if around.layout.is_v2_only() => Ok(cgroup2(around, options)),
         "cgroup" => cgroup1(around, options, field),
         _ => {
             check_owner(fstype, options, field, around.namespaces)?;
@@ -185,10 +186,16 @@ fn check_owner(
     Ok(())
 }
 
+/// The caller's own cgroup, absolute.
+fn own_dir(hierarchy: Option<&Hierarchy>) -> PathBuf {
+    hierarchy.map_or_else(PathBuf::new, |h| join(&h.mount, &h.own))
+}
+
 fn cgroup2(around: &Around, options: &Options) -> MountKind {
     let dir = around.cgroup.dirs.first();
     MountKind::Cgroup2 {
         host_dir: dir.map(|dir| dir.dir.clone()).unwrap_or_default(),
+        own_dir: own_dir(around.layout.v2.as_ref()),
         data: options.data(),
     }
 }
@@ -224,6 +231,7 @@ fn cgroup1(around: &Around, options: &Options, field: &str) -> Result<MountKind>
         entries.push(Cgroup1Mount {
             name,
             host_dir: dir.dir.clone(),
+            own_dir: own_dir(around.layout.v1.iter().find(|h| h.mount == dir.mount)),
             fstype: "cgroup".to_owned(),
             data: dir.controllers.join(","),
         });

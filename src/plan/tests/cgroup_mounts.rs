@@ -18,7 +18,7 @@ fn mount(options: &[&str], host: &Host) -> Result<MountKind> {
 #[test]
 fn v2_is_one_filesystem_with_its_options() {
     let what = mount(&["ro", "nsdelegate", "memory_recursiveprot"], &fixed_host()).unwrap();
-    let MountKind::Cgroup2 { host_dir, data } = what else {
+    let MountKind::Cgroup2 { host_dir, data, .. } = what else {
         panic!("{what:?}");
     };
     assert_eq!(host_dir, std::path::Path::new("/sys/fs/cgroup/box"));

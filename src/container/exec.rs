@@ -7,7 +7,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, setns};
 use nix::unistd::Pid;
 
 use super::checks;
@@ -24,12 +23,11 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result, Step};
 use crate::host::Host;
 use crate::init::channel::{Channel, Message};
-use crate::init::{self, HandedToExec, namespaces};
+use crate::init::{self, HandedToExec};
+use crate::plan;
 use crate::plan::capabilities::SYS_ADMIN;
-use crate::plan::{self, NamespaceKind};
 use crate::seal::Sealed;
-use crate::sys::clone;
-use crate::sys::process::{set_affinity, set_dumpable};
+use crate::sys::process::set_affinity;
 
 /// The verb; gives the exit status of the process (0 when detached).
 pub fn exec(
@@ -62,12 +60,13 @@ pub fn exec(
             .try_clone_to_owned()
             .step("duplicate a pidfd")?,
         namespaces: &state.orlop.namespaces,
-        by_middle: host.capabilities() & SYS_ADMIN == 0,
+        rootfs: &state.config.rootfs,
+        privileged: host.capabilities() & SYS_ADMIN != 0,
         container_id: &state.id,
         preserve_fds: options.preserve_fds,
         new_keyring: true,
     };
-    let (pid, pidfd) = spawn(&process, handed, &mut cgroup, &init).map_err(Error::start_failed)?;
+    let (pid, pidfd) = spawn(&process, handed, &mut cgroup).map_err(Error::start_failed)?;
     let child = Process::child(pid, pidfd)?;
     let attended = attend(&channel).map_err(Error::start_failed);
     if let Err(error) = attended.and_then(|()| publish(&child, options)) {
@@ -113,12 +112,12 @@ fn check_status(status: Status, ignore_paused: bool) -> Result<()> {
     }
 }
 
-/// Clone into the container's v2 cgroup and pid namespace; the child joins the rest.
+/// A middle process is born in the container's v2 cgroup and joins the rest; its child is what
+/// the container sees.
 fn spawn(
     process: &plan::Process,
     handed: HandedToExec,
     cgroup: &mut Cgroup,
-    init: &Process,
 ) -> Result<(Pid, OwnedFd)> {
     if let Some(cpus) = process
         .exec_cpu_affinity
@@ -134,34 +133,14 @@ fn spawn(
         .transpose();
     let born_in = born_in.step("duplicate an fd")?;
     let born_in = born_in.as_ref().map(AsFd::as_fd);
-    // What we clone is seen by the container's processes from its first instruction on.
-    set_dumpable(false).step("become undumpable")?;
-    if handed.by_middle {
-        let (cgroup, kinds) = (handed.cgroup, handed.namespaces);
-        let fd = init
-            .pidfd()
-            .try_clone_to_owned()
-            .step("duplicate a pidfd")?;
-        let join = move || {
-            cgroup.enter()?;
-            namespaces::join_all_of(&fd, kinds.iter().copied())
-        };
-        return clone_through(
-            0,
-            born_in,
-            join,
-            || init::run_exec(process, handed),
-            clone_error,
-        );
-    }
-    if handed.namespaces.contains(&NamespaceKind::Pid) {
-        // Only our children are affected, and we make no other.
-        setns(init.pidfd(), CloneFlags::CLONE_NEWPID).map_err(|errno| match errno {
-            Errno::ESRCH => stopped(),
-            errno => Error::sys("join the container's pid namespace", errno),
-        })?;
-    }
-    clone::clone3(0, born_in, || init::run_exec(process, handed)).map_err(clone_error)
+    // In the container's pid namespace its processes see us, and one with CAP_SYS_PTRACE may
+    // look at what we hold. So what is born there has left the host's files behind already.
+    let join = |line: &Channel| init::join_namespaces(process, &handed, line);
+    let child = || init::run_exec(process, &handed);
+    clone_through(0, born_in, join, child, clone_error).map_err(|error| match error.errno() {
+        Some(Errno::ESRCH) => stopped(),
+        _ => error,
+    })
 }
 
 fn clone_error(errno: Errno) -> Error {

@@ -12,12 +12,12 @@ use crate::error::{Error, Result, Step};
 use crate::init::channel::{self, Channel, Message};
 use crate::sys::{clone, pidfd, process};
 
-/// Clone by way of a process that first does `join`; `flags` are CLONE_NEW* bits for the second
-/// clone, `child` is the life of what comes of it.
+/// Clone by way of a process that first does `join`, for which it is given its line to us;
+/// `flags` are CLONE_NEW* bits for the second clone, `child` is the life of what comes of it.
 pub fn clone_through(
     flags: u64,
     born_in: Option<BorrowedFd>,
-    join: impl FnOnce() -> Result<()>,
+    join: impl FnOnce(&Channel) -> Result<()>,
     child: impl FnOnce() -> Infallible,
     explain: fn(Errno) -> Error,
 ) -> Result<(Pid, OwnedFd)> {
@@ -26,7 +26,9 @@ pub fn clone_through(
     let join_and_clone = || {
         // Inside a joined pid namespace we are seen by what lives there.
         process::set_dumpable(false).step("become undumpable")?;
-        join()?;
+        join(&theirs)?;
+        // To join a user namespace is a change of credentials, which resets it.
+        process::set_dumpable(false).step("become undumpable")?;
         let flags = flags | libc::CLONE_PARENT as u64;
         clone::clone3(flags, None, child).map_err(explain)
     };

@@ -86,7 +86,7 @@ pub fn init(
         let cloned = clone::clone3(flags.into(), born_in, || init::run(plan, handed));
         cloned.map_err(clone_error)?
     } else {
-        let join = || early.iter().try_for_each(join);
+        let join = |_: &Channel| early.iter().try_for_each(join);
         let child = || init::run(plan, handed);
         let born_in = born_in.as_ref().map(AsFd::as_fd);
         clone_through(flags.into(), born_in, join, child, clone_error)?

@@ -69,9 +69,11 @@ pub struct HandedToExec<'a> {
     /// The container's init, whose namespaces are joined.
     pub init: OwnedFd,
     pub namespaces: &'a [NamespaceKind],
-    /// Cgroup and namespaces have been joined by a middle process: who has no privileges on
-    /// the host gets them only inside the container's user namespace.
-    pub by_middle: bool,
+    /// To be entered where there is no mount namespace that brings it.
+    pub rootfs: &'a std::path::Path,
+    /// Whether we have privileges on the host, or get them only inside the container's user
+    /// namespace.
+    pub privileged: bool,
     pub container_id: &'a str,
     pub preserve_fds: u32,
     pub new_keyring: bool,
@@ -277,10 +279,35 @@ fn wait_for_start(channel: Channel, gate: Option<Gate>) -> Result<Channel> {
 
 // ---- exec ---------------------------------------------------------------------------------
 
+/// What the process between the runtime and exec's does, unseen by the container: it lets go
+/// of the host's files, enters the cgroup and joins the namespaces, of which the pid namespace
+/// is for who is cloned next. `line` is its own to the runtime.
+pub fn join_namespaces(process: &Process, handed: &HandedToExec, line: &Channel) -> Result<()> {
+    let kept = [
+        handed.channel.raw_fd(),
+        handed.init.as_raw_fd(),
+        line.raw_fd(),
+    ];
+    close_all_but(handed.preserve_fds, &kept)?;
+    handed.cgroup.enter()?;
+    process::set_final_affinity(process)?;
+    if handed.privileged {
+        process::set_oom_score(process)?;
+    }
+    if !handed.namespaces.contains(&NamespaceKind::Mount) {
+        root::change_root(handed.rootfs)?;
+    }
+    namespaces::join_all_of(&handed.init, handed.namespaces.iter().copied())?;
+    if handed.namespaces.contains(&NamespaceKind::User) {
+        namespaces::become_root()?;
+    }
+    Ok(())
+}
+
 /// The whole life of a process that exec starts, up to the user's program.
-pub fn run_exec(process: &Process, handed: HandedToExec) -> Infallible {
+pub fn run_exec(process: &Process, handed: &HandedToExec) -> Infallible {
     report_panics_on(handed.channel.raw_fd());
-    let error = match join_container(process, &handed) {
+    let error = match prepare_exec(process, handed) {
         Ok(program) => match execute(process, &program, &handed.channel, handed.preserve_fds) {
             Ok(never) => match never {},
             Err(error) => error,
@@ -290,30 +317,11 @@ pub fn run_exec(process: &Process, handed: HandedToExec) -> Infallible {
     fail(&handed.channel, error)
 }
 
-fn join_container(process: &Process, handed: &HandedToExec) -> Result<Program> {
-    close_all_but(
-        handed.preserve_fds,
-        &[handed.channel.raw_fd(), handed.init.as_raw_fd()],
-    )?;
-    // From here until execve the container's processes can see us, but not touch us
-    // (CVE-2016-9962).
-    sys::process::set_dumpable(false).step("become undumpable")?;
+/// Undumpable since before the clone: the container's processes can see us, but not touch us
+/// (CVE-2016-9962).
+fn prepare_exec(process: &Process, handed: &HandedToExec) -> Result<Program> {
+    close_all_but(handed.preserve_fds, &[handed.channel.raw_fd()])?;
     setsid().map(drop).step("start a session")?;
-    if !handed.by_middle {
-        handed.cgroup.enter()?;
-    }
-    process::set_final_affinity(process)?;
-    if !handed.by_middle {
-        process::set_oom_score(process)?;
-        // The pid namespace was the parent's part: it is entered by being born in it.
-        let kinds = handed.namespaces.iter().copied();
-        let kinds = kinds.filter(|kind| *kind != NamespaceKind::Pid);
-        namespaces::join_all_of(&handed.init, kinds)?;
-    }
-    if handed.namespaces.contains(&NamespaceKind::User) {
-        namespaces::become_root()?;
-        sys::process::set_dumpable(false).step("become undumpable")?;
-    }
     if handed.new_keyring {
         let mapped = handed.namespaces.contains(&NamespaceKind::User);
         process::join_keyring(handed.container_id, mapped)?;

@@ -338,6 +338,8 @@ fn prepare_exec(process: &Process, handed: &HandedToExec) -> Result<Program> {
 
 /// Close every fd but stdio, the preserved ones and `kept`.
 fn close_all_but(preserve: u32, kept: &[RawFd]) -> Result<()> {
+    // The log's fd is among them, and its number will soon belong to something else.
+    log::set_max_level(log::LevelFilter::Off);
     let first = RawFd::try_from(preserve).map_or(RawFd::MAX, |count| count.saturating_add(3));
     let mut kept: Vec<RawFd> = kept.iter().copied().filter(|fd| *fd >= first).collect();
     kept.sort_unstable();

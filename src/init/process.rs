@@ -7,8 +7,11 @@
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use nix::unistd::{chdir, getcwd};
 
+use super::rootfs::{Make, RootFs};
 use crate::error::{Error, Result, Step};
 use crate::plan::{Capabilities, Process};
 use crate::procfs::ProcFs;
@@ -145,7 +148,7 @@ pub fn set_labels(process: &Process, procfs: impl FnOnce() -> Result<ProcFs>) ->
 pub fn become_user(process: &Process) -> Result<Vec<String>> {
     let user = &process.user;
     if let Some(umask) = user.umask {
-        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(umask));
+        nix::sys::stat::umask(Mode::from_bits_truncate(umask));
     }
     let entered = enter_cwd(process);
     drop_bounding(process.capabilities.bounding)?;
@@ -222,8 +225,11 @@ fn enter_cwd(process: &Process) -> Result<(), Errno> {
     match chdir(&process.cwd) {
         // `root` as working directory is where we are already, so this is one call in most runs.
         Err(Errno::ENOENT) => {
-            std::fs::create_dir_all(&process.cwd)
-                .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+            // By no link of /proc: with the host's processes in sight they lead out.
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let root = RootFs::new(nix::fcntl::open("/", flags, Mode::empty())?);
+            root.find_or_make(&process.cwd, Make::Directory)
+                .map_err(|error| error.errno().unwrap_or(Errno::EIO))?;
             chdir(&process.cwd)
         }
         other => other,

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{FsType, fstatfs};
 
 use crate::error::{Error, Result, Step};
@@ -19,6 +19,8 @@ use crate::sys::mount;
 
 /// PROC_SUPER_MAGIC of linux/magic.h.
 const PROC_MAGIC: FsType = FsType(0x9fa0);
+/// PROC_ROOT_INO of linux/proc_ns.h.
+const ROOT_INODE: u64 = 1;
 
 /// A procfs of the current pid namespace, held as an fd.
 #[derive(Debug)]
@@ -51,7 +53,9 @@ impl ProcFs {
     }
 
     fn verified(root: OwnedFd) -> Result<Self> {
-        if !is_procfs(root.as_fd()).step_on("look at", "/proc")? {
+        // Its root, too: a part of a procfs, bound to /proc, has other files by these names.
+        let is_root = fstat(&root).step_on("look at", "/proc")?.st_ino == ROOT_INODE;
+        if !is_root || !is_procfs(root.as_fd()).step_on("look at", "/proc")? {
             return Err(Error::new("not a procfs").with_path("/proc"));
         }
         Ok(Self { root })

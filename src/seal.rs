@@ -71,18 +71,16 @@ fn is_sealed() -> Result<bool> {
     if flags.contains(FsFlags::ST_RDONLY) {
         return Ok(true);
     }
-    match fcntl(&exe, FcntlArg::F_GET_SEALS) {
-        Ok(seals) => {
-            let wanted = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
-            Ok(SealFlag::from_bits_truncate(seals).contains(wanted))
-        }
-        // Not a memfd. A copy without a name may be written to by whoever finds it: nobody
-        // else ever executes it.
-        Err(_) => {
-            let stat = fstat(&exe).step_on("look at", EXE)?;
-            Ok(stat.st_nlink == 0 && std::env::var_os(MARKER).is_some())
-        }
+    // Only a memfd has them; a file of a tmpfs has F_SEAL_SEAL alone, any other an error.
+    let seals = fcntl(&exe, FcntlArg::F_GET_SEALS).unwrap_or(0);
+    let wanted = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
+    if SealFlag::from_bits_truncate(seals).contains(wanted) {
+        return Ok(true);
     }
+    // A copy without a name may be written to by whoever finds it: nobody else ever executes
+    // it.
+    let stat = fstat(&exe).step_on("look at", EXE)?;
+    Ok(stat.st_nlink == 0 && std::env::var_os(MARKER).is_some())
 }
 
 /// The clone's fd must be the last: see `close_others`.

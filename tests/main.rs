@@ -4,6 +4,7 @@
 //! How they work, and what a new one needs, is told in `support`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod attacks;
 mod bad_input;
 mod capabilities;
 mod cgroups;

@@ -14,7 +14,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Pid};
 use serde_json::{Value, json};
 
-use crate::{files, report, sys};
+use crate::{attack, files, report, sys};
 
 type Outcome = Result<i32, String>;
 
@@ -48,6 +48,9 @@ pub fn dispatch(argv: &[String]) -> Outcome {
         ["syscall", ..] => syscalls(rest),
         ["hook", out, ..] => hook(argv, out, &rest[1..]),
         ["init", program, ..] => init(program, &rest[1..]),
+        ["grab", what] => attack::grab(what),
+        ["swap", a, b] => attack::swap(a, b),
+        ["overwrite"] => attack::overwrite(),
         ["eat", megabytes] => eat(number(megabytes)?),
         _ => {
             eprintln!("probe: no such command: {words:?}");
@@ -84,7 +87,7 @@ fn kill_self(name: &str) -> Outcome {
 }
 
 /// Wait for ever; says `ready` once it waits. As pid 1 no signal but those from outside ends it.
-fn sleep() -> Outcome {
+pub fn sleep() -> Outcome {
     say("ready")?;
     loop {
         thread::sleep(Duration::from_secs(3600));

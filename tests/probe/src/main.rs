@@ -6,6 +6,7 @@
 //! what is to be reported: it ignores SIGPIPE and reopens closed standard streams.
 #![no_main]
 
+mod attack;
 mod commands;
 mod files;
 mod report;

@@ -138,3 +138,25 @@ pub fn clocks() -> (i64, i64) {
     };
     (read(libc::CLOCK_BOOTTIME), read(libc::CLOCK_MONOTONIC))
 }
+
+/// renameat2(2) with RENAME_EXCHANGE, which not every libc has.
+pub fn exchange(a: &std::ffi::CStr, b: &std::ffi::CStr) -> io::Result<()> {
+    const RENAME_EXCHANGE: c_int = 2;
+    let here = libc::AT_FDCWD;
+    // SAFETY: both paths are strings that outlive the call.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            here,
+            a.as_ptr(),
+            here,
+            b.as_ptr(),
+            RENAME_EXCHANGE,
+        )
+    };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -20,8 +20,9 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<()> {
     };
     let _lock = dir.lock()?;
     let state = match dir.load() {
-        // Made half: killed before its state was written, so before anything else was done.
-        Err(error) if force => {
+        // Made half: killed before its state was written, so before anything else was done. A
+        // state that cannot be read is no such thing: what it names may be alive.
+        Err(error) if force && error.kind == Kind::NoContainer => {
             log::debug!("removing a directory without a state: {error}");
             return dir.remove();
         }

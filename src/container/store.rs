@@ -29,8 +29,9 @@ use crate::error::{Error, Kind, Result, Step};
 pub const START_SOCKET: &str = "start.sock";
 const STATE: &str = "state.json";
 const STATE_NEW: &str = ".state.json.new";
-/// More than a state can need: a seccomp program has at most 4,096 instructions.
-const STATE_LIMIT: u64 = 16 << 20;
+/// More than a state can need, which says some things of a config twice; a longer one is never
+/// written.
+const STATE_LIMIT: u64 = 64 << 20;
 /// Directories below a container's own that `remove` goes into.
 const DEPTH: u32 = 8;
 
@@ -196,6 +197,10 @@ impl Dir {
     pub fn save(&self, state: &State) -> Result<()> {
         let step = "write the container's state";
         let bytes = serde_json::to_vec(state).map_err(|e| Error::new(format!("{step}: {e}")))?;
+        if bytes.len() as u64 > STATE_LIMIT {
+            let limit = STATE_LIMIT >> 20;
+            return Err(Error::new(format!("{step}: it is longer than {limit} MiB")));
+        }
         let flags = OFlag::O_WRONLY
             | OFlag::O_CREAT
             | OFlag::O_TRUNC

@@ -73,6 +73,7 @@ pub fn init(
         cgroup,
         has_cgroup_namespace: cgroup_ns_by_clone,
         joins,
+        rootless: host.is_rootless(),
         in_joined_user_namespace,
         rootfs_tree,
         sources,

@@ -49,6 +49,8 @@ pub struct Handed<'a> {
     /// Whether the clone itself made the cgroup namespace (with CLONE_INTO_CGROUP).
     pub has_cgroup_namespace: bool,
     pub joins: Vec<Opened>,
+    /// Whether the parent is without the host's root.
+    pub rootless: bool,
     /// The middle process has joined the user namespace (see `container::spawn`).
     pub in_joined_user_namespace: bool,
     /// Detached clones that only the parent could make: the rootfs, and a source a mount.
@@ -179,7 +181,7 @@ fn enter_cgroup_and_namespaces(plan: &Plan, handed: &mut Handed) -> Result<()> {
     let has_user_namespace = plan.namespaces.is_new(NamespaceKind::User);
     if has_user_namespace {
         // The right to set the OOM score is gone by now; the parent does it with the maps.
-        namespaces::become_root_of_user_namespace(&handed.channel)?;
+        namespaces::become_root_of_user_namespace(&handed.channel, handed.rootless)?;
     } else {
         process::set_oom_score(&plan.process)?;
         if handed.in_joined_user_namespace {

@@ -68,9 +68,12 @@ pub fn join_all_of(init: &OwnedFd, kinds: impl Iterator<Item = NamespaceKind>) -
 
 /// In a new user namespace: have the parent write the id maps, then become its root. Nothing
 /// may be mounted or made before.
-pub fn become_root_of_user_namespace(channel: &Channel) -> Result<()> {
-    // A rootless parent may write the maps only of a process that it could ptrace.
-    process::set_dumpable(true).step("become dumpable")?;
+pub fn become_root_of_user_namespace(channel: &Channel, rootless: bool) -> Result<()> {
+    // A rootless parent may write the maps only of a process that it could ptrace. So could
+    // others then, if they see us: whoever has our uid owns the new namespace.
+    if rootless {
+        process::set_dumpable(true).step("become dumpable")?;
+    }
     channel.send(&Message::MapIds)?;
     channel.wait_for_go()?;
     become_root()?;

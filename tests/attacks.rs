@@ -7,7 +7,9 @@ use std::process::Command;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
-use crate::support::bundle::{add_mount, set_capabilities, set_namespaces};
+use crate::support::bundle::{
+    add_mount, add_user_namespace, push, set_capabilities, set_namespaces,
+};
 use crate::support::leaks::files;
 use crate::support::{Test, both_views};
 
@@ -83,6 +85,30 @@ both_views! {
         }
     }
 
+    fn who_shares_the_pid_namespace_cannot_look_into_a_new_user_namespace(t) {
+        // Root of the host's user namespace owns the new one, whatever capabilities it lacks;
+        // that init is not dumpable is all that keeps it out.
+        t.only_orlop("runc 1.1 does not join a pid namespace from a new user namespace");
+        let secret = t.dir.join("secret");
+        fs::write(&secret, "the host").unwrap();
+        let spy = t.start(&t.bundle(&["grab", &format!("root{}", secret.display())], |_| {}));
+        spy.wait_for_output("ready");
+        for _ in 0..ENTRIES {
+            let bundle = t.bundle(&["exit", "0"], |config| {
+                let path = format!("/proc/{}/ns/pid", spy.pid());
+                set_namespaces(config, &["mount", "uts", "ipc", "network"]);
+                push(config, "/linux/namespaces", json!({"type": "pid", "path": path}));
+                add_user_namespace(config, 0);
+                // A procfs of the pid namespace that is joined is not the new one's to mount.
+                let mounts = config["mounts"].as_array_mut().unwrap();
+                mounts.retain(|m| m["type"] != "proc");
+            });
+            t.run(&bundle);
+        }
+        assert!(!spy.output().contains("grabbed"), "{}", spy.output());
+        spy.end();
+    }
+
     fn exec_without_a_mount_namespace_stays_in_the_rootfs(t) {
         t.only_orlop("runc 1.1 needs a procfs in the rootfs");
         let bundle = t.bundle(&["sleep"], without_mount_namespace);
@@ -135,6 +161,21 @@ both_views! {
         let container = crate::support::Container::adopt(t, &bundle.id, created);
         container.start().expect_ok();
         container.delete_force().expect_ok();
+    }
+
+    fn a_container_that_was_made_can_be_deleted_however_long_its_config_is(t) {
+        // What cannot be read back must not be written, and not be taken for nothing.
+        t.only_orlop("it is the state of orlop");
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            config["annotations"] = json!({"long": "x".repeat(15 << 20)});
+        });
+        let container = t.create(&bundle);
+        let state = t.runtime.root.join(&bundle.id).join("state.json");
+        let text = fs::read(&state).unwrap();
+        fs::write(&state, &text[..text.len() / 2]).unwrap();
+        container.delete_force().expect_code(1);
+        fs::write(&state, text).unwrap();
+        container.delete().expect_ok();
     }
 
     fn no_fd_number_is_a_hook(t) {

@@ -158,9 +158,30 @@ impl Error {
     }
 }
 
-/// The text of an errno in the small letters that callers expect, as `strerror` has it.
+/// The text of an errno in the small letters that callers expect, as Go and glibc's `strerror`
+/// have it. nix has words of its own for some.
 pub fn errno_text(errno: Errno) -> String {
-    let text = errno.desc();
+    let text = match errno {
+        Errno::EAGAIN => "resource temporarily unavailable",
+        Errno::EBADF => "bad file descriptor",
+        Errno::EBADMSG => "bad message",
+        Errno::EDEADLK => "resource deadlock avoided",
+        Errno::EDOM => "numerical argument out of domain",
+        Errno::EDQUOT => "disk quota exceeded",
+        Errno::EILSEQ => "invalid or incomplete multibyte or wide character",
+        Errno::EIO => "input/output error",
+        Errno::ELOOP => "too many levels of symbolic links",
+        Errno::ENETRESET => "network dropped connection on reset",
+        Errno::ENFILE => "too many open files in system",
+        Errno::ENOLCK => "no locks available",
+        Errno::ENOMEM => "cannot allocate memory",
+        Errno::ENOTTY => "inappropriate ioctl for device",
+        Errno::EOPNOTSUPP => "operation not supported",
+        Errno::ERANGE => "numerical result out of range",
+        Errno::ESTALE => "stale file handle",
+        Errno::EXDEV => "invalid cross-device link",
+        other => other.desc(),
+    };
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
         // "RFS specific error" and the like keep their capitals.
@@ -240,6 +261,23 @@ mod tests {
             error.to_string(),
             "open the rootfs: /b/rootfs: no such file or directory (is the bundle complete?)"
         );
+    }
+
+    #[test]
+    fn an_errno_has_the_words_of_strerror() {
+        // Those of the C library here, where it is the one that callers know.
+        if cfg!(target_env = "gnu") {
+            for number in 1..=133 {
+                let errno = Errno::from_raw(number);
+                let known = std::io::Error::from_raw_os_error(number).to_string();
+                let known = known.split(" (os error").next().unwrap().to_lowercase();
+                if errno != Errno::UnknownErrno {
+                    assert_eq!(errno_text(errno).to_lowercase(), known);
+                }
+            }
+        }
+        assert_eq!(errno_text(Errno::ERANGE), "numerical result out of range");
+        assert_eq!(errno_text(Errno::ENOENT), "no such file or directory");
     }
 
     #[test]

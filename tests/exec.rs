@@ -47,6 +47,22 @@ both_views! {
         container.end();
     }
 
+    fn an_unknown_capability_is_a_warning(t) {
+        let container = t.sleeper(|_| {});
+        container.exec(&["--cap", "CAP_NONSENSE"], &["exit", "3"]).expect_code(3).expect_words("CAP_NONSENSE");
+        container.end();
+    }
+
+    fn the_keyring_of_a_container_without_a_new_one_is_kept(t) {
+        let bundle = t.bundle(&["sleep"], |_| {});
+        let created = t.runtime.call(&["create", "--no-new-keyring", "--bundle", bundle.path(), &bundle.id]);
+        let container = Container::adopt(t, &bundle.id, created);
+        container.start().expect_ok();
+        let report = report(&container, &[]);
+        assert!(!report["keyring"].as_str().unwrap().contains("_ses.orlop"), "{}", report["keyring"]);
+        container.end();
+    }
+
     fn the_output_is_passed_on(t) {
         let container = t.sleeper(|_| {});
         let output = container.exec(&[], &["echo", "-v", "--help", "text"]);

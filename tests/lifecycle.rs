@@ -128,6 +128,17 @@ both_views! {
         container.verb(&["state"]).expect_error("container does not exist");
     }
 
+    fn force_does_not_forget_a_container_whose_state_it_cannot_read(t) {
+        let container = t.sleeper(|_| {});
+        let path = t.runtime.root.join(&container.id).join("state.json");
+        let state = fs::read(&path).unwrap();
+        fs::write(&path, &state[..state.len() / 2]).unwrap();
+        container.delete_force().expect_code(1);
+        fs::write(&path, state).unwrap();
+        assert_eq!(container.status(), "running");
+        container.delete_force().expect_ok();
+    }
+
     fn force_delete_of_nothing_is_silent(t) {
         let output = t.runtime.call(&["delete", "--force", &t.tag]);
         output.expect_ok();

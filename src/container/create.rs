@@ -82,6 +82,7 @@ pub fn make(
     let lock = undo.dir.lock()?;
     let owner = nix::unistd::geteuid().as_raw();
     let mut state = State::new(&plan, owner, host.is_rootless(), SystemTime::now());
+    state.orlop.no_new_keyring = options.no_new_keyring;
     undo.dir.save(&state)?;
 
     let channel = match start_init(&plan, &mut state, &mut undo, options, start_by, host) {

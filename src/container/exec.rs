@@ -41,6 +41,11 @@ pub fn exec(
     let state = dir.load()?;
     check_status(Status::of(&state, &dir)?, options.ignore_paused)?;
     checks::preserved_fds(options.preserve_fds)?;
+    // Its fields are those of a file, if it came from one.
+    let of_file = |error: Error| match &options.process {
+        Some(file) => error.in_file(file),
+        None => error,
+    };
     let process = exec_process::plan(&state, options, host)?;
     let init =
         Process::find(state.init_process_pid, state.init_process_start)?.ok_or_else(stopped)?;
@@ -64,11 +69,11 @@ pub fn exec(
         privileged: host.capabilities() & SYS_ADMIN != 0,
         container_id: &state.id,
         preserve_fds: options.preserve_fds,
-        new_keyring: true,
+        new_keyring: !state.orlop.no_new_keyring,
     };
     let (pid, pidfd) = spawn(&process, handed, &mut cgroup).map_err(Error::start_failed)?;
     let child = Process::child(pid, pidfd)?;
-    let attended = attend(&channel).map_err(Error::start_failed);
+    let attended = attend(&channel).map_err(|error| of_file(error.start_failed()));
     if let Err(error) = attended.and_then(|()| publish(&child, options)) {
         // The caller is told that nothing runs, so nothing may.
         let _ = child.signal(libc::SIGKILL);

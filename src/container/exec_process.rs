@@ -83,18 +83,20 @@ fn changed(base: &Process, change: &Change, host: &Host) -> Result<Process> {
     process.no_new_privileges = change
         .no_new_privileges
         .unwrap_or(process.no_new_privileges);
-    add_capabilities(&mut process, &change.capabilities, host)?;
+    add_capabilities(&mut process, &change.capabilities, host);
     Ok(process)
 }
 
 /// To bounding, effective and permitted; to ambient only where the config has inheritable ones.
 /// Never to inheritable (CVE-2022-29162).
-fn add_capabilities(process: &mut Process, names: &[String], host: &Host) -> Result<()> {
+fn add_capabilities(process: &mut Process, names: &[String], host: &Host) {
     let mut added = 0;
     for name in names {
-        let number = capabilities::number_of(name)
-            .ok_or_else(|| Error::invalid(format!("unknown capability {name:?}")))?;
-        added |= 1u64 << number;
+        match capabilities::number_of(name) {
+            Some(number) => added |= 1u64 << number,
+            // As in a config, a warning and no error.
+            None => log::warn!("left out unknown capability {name:?}"),
+        }
     }
     if host.capabilities() & added != added {
         let lacking = capabilities::names(added & !host.capabilities());
@@ -108,7 +110,6 @@ fn add_capabilities(process: &mut Process, names: &[String], host: &Host) -> Res
     if sets.inheritable != 0 {
         sets.ambient |= added & sets.inheritable;
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -105,6 +105,8 @@ pub struct Own {
     pub process: Process,
     /// The namespaces that exec joins: made anew, or joined by path at create.
     pub namespaces: Vec<NamespaceKind>,
+    /// `--no-new-keyring` of create: exec does not make one either.
+    pub no_new_keyring: bool,
 }
 
 /// How far the runtime has got. What the container is doing now is a [`Status`].
@@ -178,6 +180,7 @@ impl State {
                 hooks: plan.hooks.clone(),
                 process: plan.process.clone(),
                 namespaces: kinds.chain(joined.map(|join| join.kind)).collect(),
+                no_new_keyring: false,
             },
         }
     }

@@ -6,12 +6,13 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, pipe2, read, write};
+use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, read, write};
 
 use crate::error::{Error, Result, Step, errno_text};
 use crate::plan::Hook;
@@ -33,6 +34,11 @@ pub fn run(kind: &str, hooks: &[Hook], state: &str, enter: &dyn Fn() -> Result<(
             .map_err(|error| error.within(&format!("error running {kind} hook #{index}")))?;
     }
     Ok(())
+}
+
+/// An `enter` for the hooks of the runtime's namespaces: they run in the bundle's directory.
+pub fn in_bundle(dir: &Path) -> impl Fn() -> Result<()> {
+    move || chdir(dir).step_on("enter the bundle", dir)
 }
 
 fn run_one(hook: &Hook, state: &str, enter: &dyn Fn() -> Result<()>) -> Result<()> {

@@ -32,19 +32,13 @@ impl ProcFs {
     /// A new procfs of our own; where the kernel refuses one (an old kernel, or a user
     /// namespace in which only a masked procfs is visible), the mounted /proc, verified.
     pub fn open() -> Result<Self> {
-        let root = match mount::new_filesystem(c"proc", &[], 0) {
-            Ok(root) => root,
-            Err(_) => nix::fcntl::open(
-                "/proc",
-                OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
-                Mode::empty(),
-            )
-            .step_on("open", "/proc")?,
-        };
-        Self::verified(root)
+        match mount::new_filesystem(c"proc", &[], 0) {
+            Ok(root) => Self::verified(root),
+            Err(_) => Self::host(),
+        }
     }
 
-    /// The procfs at /proc, verified, without making one: for the host's half, whose /proc no
+    /// The procfs at /proc, verified, without making one: for the host's /proc, which no
     /// container can change.
     pub fn host() -> Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

@@ -78,8 +78,9 @@ impl Cgroup {
     }
 
     /// v2: a controller works in a cgroup when its parent hands it down, and so on up to the
-    /// root. The usual parent does it already, which one read tells. A cgroup that has processes cannot (EBUSY): then
-    /// the limit that needs it will fail with the name of its file.
+    /// root. The usual parent does it already, which one read tells. A cgroup that has
+    /// processes cannot (EBUSY): then the limit that needs it will fail with the name of its
+    /// file.
     fn enable_controllers(&self, plan: &plan::Cgroup) {
         let Some(dir) = plan.dirs.iter().find(|dir| is_unified(dir)) else {
             return;

@@ -117,16 +117,26 @@ fn is_optional_switch(arg: &Arg) -> bool {
         .is_some_and(|range| range.min_values() == 0)
 }
 
-/// A switch, alone or with one of the words that Go takes for a truth value.
+/// A switch, alone or with a truth value.
 fn is_on(name: &[u8], value: Option<&OsStr>) -> Result<bool, String> {
-    match value.map(OsStr::as_bytes) {
-        None | Some(b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True") => Ok(true),
-        Some(b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False") => Ok(false),
-        Some(other) => Err(format!(
+    let Some(word) = value.map(OsStr::as_bytes) else {
+        return Ok(true);
+    };
+    truth(word).ok_or_else(|| {
+        format!(
             "invalid boolean value {:?} for -{}: parse error",
-            lossy(other),
+            lossy(word),
             lossy(name)
-        )),
+        )
+    })
+}
+
+/// The words that Go takes for a truth value.
+pub fn truth(word: &[u8]) -> Option<bool> {
+    match word {
+        b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True" => Some(true),
+        b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False" => Some(false),
+        _ => None,
     }
 }
 

@@ -1,15 +1,17 @@
 //! The flags before the verb: where the log goes, where the containers are, and on what terms
 //! cgroups are used.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Command};
 
+use super::argv::truth;
 use super::verb::{base, help_flag, path, path_of, switch, text};
 use crate::container::store::Store;
 use crate::error::{Error, Result, Step};
 use crate::host::{Host, in_user_namespace};
 use crate::log;
+use crate::plan::clean_path;
 use crate::seal::Sealed;
 
 const DEFAULT_ROOT: &str = "/run/orlop";
@@ -92,13 +94,13 @@ impl Global {
 
 /// `None` is auto. Go's truth values are taken, as by the peers.
 fn parse_rootless(value: &str) -> Result<Option<bool>> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(true)),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(false)),
-        "" => Ok(None),
-        auto if auto.eq_ignore_ascii_case("auto") => Ok(None),
-        other => Err(Error::invalid(format!(
-            "--rootless: {other:?} is not true, false or auto"
+    if value.is_empty() || value.eq_ignore_ascii_case("auto") {
+        return Ok(None);
+    }
+    match truth(value.as_bytes()) {
+        Some(truth) => Ok(Some(truth)),
+        None => Err(Error::invalid(format!(
+            "--rootless: {value:?} is not true, false or auto"
         ))),
     }
 }
@@ -113,14 +115,7 @@ fn given_root(root: &Path) -> Result<PathBuf> {
             .step("find the current directory")?
             .join(root)
     };
-    let mut clean = PathBuf::from("/");
-    for part in absolute.components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => drop(clean.pop()),
-            _ => {}
-        }
-    }
+    let clean = clean_path(&absolute);
     if root.as_os_str().is_empty() || clean == Path::new("/") {
         return Err(Error::invalid(
             "Option --root argument should not be set to /",

@@ -39,7 +39,7 @@ fn rootfs(path: &Path) -> Result<()> {
 /// hostname or a domainname would change the host.
 fn joined_namespaces(plan: &Plan) -> Result<()> {
     for sysctl in &plan.sysctl {
-        if sysctl.path.starts_with("net/") && joins_ours(plan, NamespaceKind::Network, "net")? {
+        if sysctl.path.starts_with("net/") && joins_ours(plan, NamespaceKind::Network)? {
             return Err(Error::field(
                 &sysctl.field,
                 format!(
@@ -54,7 +54,7 @@ fn joined_namespaces(plan: &Plan) -> Result<()> {
         ("/domainname", &plan.domainname),
     ];
     for (field, name) in names {
-        if name.is_some() && joins_ours(plan, NamespaceKind::Uts, "uts")? {
+        if name.is_some() && joins_ours(plan, NamespaceKind::Uts)? {
             return Err(Error::field(
                 field,
                 "unable to set a name without a private UTS namespace",
@@ -64,14 +64,14 @@ fn joined_namespaces(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn joins_ours(plan: &Plan, kind: NamespaceKind, name: &str) -> Result<bool> {
+fn joins_ours(plan: &Plan, kind: NamespaceKind) -> Result<bool> {
     let Some(join) = plan.namespaces.joined(kind) else {
         return Ok(false);
     };
     let theirs = std::fs::metadata(&join.path)
         .step_on("look at a namespace", &join.path)
         .map_err(|e| e.with_field(format!("{}/path", join.field)))?;
-    let path = format!("/proc/self/ns/{name}");
+    let path = format!("/proc/self/ns/{}", kind.proc_name());
     let ours = std::fs::metadata(&path).step_on("look at a namespace", path)?;
     Ok((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()))
 }

@@ -10,7 +10,7 @@ use super::store::{Lock, Store};
 use super::undo::Undo;
 use super::{checks, idmap, pid_file, pidfd_socket, spawn, start_socket};
 use crate::cgroup::Cgroup;
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Result};
 use crate::hooks;
 use crate::host::Host;
 use crate::init::channel::{Channel, Message};
@@ -167,7 +167,7 @@ fn run_hooks(plan: &Plan, state: &State) -> Result<()> {
     let text = state
         .oci(Status::Creating, Some(state.init_process_pid))
         .to_text()?;
-    let enter = || nix::unistd::chdir(&plan.bundle).step_on("enter the bundle", &plan.bundle);
+    let enter = hooks::in_bundle(&plan.bundle);
     hooks::run("prestart", &plan.hooks.prestart, &text, &enter)?;
     hooks::run("createRuntime", &plan.hooks.create_runtime, &text, &enter)
 }

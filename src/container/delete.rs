@@ -1,14 +1,12 @@
 //! `delete`: what a container has left on the host goes away.
 
-use nix::unistd::chdir;
-
 use super::id::ContainerId;
 use super::process::{KILL_TIME, Process};
 use super::state::{Phase, State};
 use super::status::Status;
 use super::store::{Dir, Store};
 use crate::cgroup::Cgroup;
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, Kind, Result};
 use crate::hooks;
 use crate::plan::NamespaceKind;
 
@@ -85,8 +83,7 @@ pub fn poststop(state: &State) {
     if row.is_empty() {
         return;
     }
-    let bundle = &state.orlop.bundle;
-    let enter = || chdir(bundle).step_on("enter the bundle", bundle);
+    let enter = hooks::in_bundle(&state.orlop.bundle);
     // Each is run whether or not the one before it failed.
     for hook in row {
         let done = state

@@ -1,13 +1,11 @@
 //! `start`: the word that a created container waits for.
 
-use nix::unistd::chdir;
-
 use super::id::ContainerId;
 use super::state::State;
 use super::status::Status;
 use super::store::Store;
 use super::{delete, start_socket};
-use crate::error::{Error, Kind, Result, Step};
+use crate::error::{Error, Kind, Result};
 use crate::hooks;
 use crate::init::channel::{Channel, Message};
 
@@ -53,8 +51,7 @@ pub fn poststart(state: &State) -> Result<()> {
     let text = state
         .oci(Status::Running, Some(state.init_process_pid))
         .to_text()?;
-    let bundle = &state.orlop.bundle;
-    let enter = || chdir(bundle).step_on("enter the bundle", bundle);
+    let enter = hooks::in_bundle(&state.orlop.bundle);
     hooks::run("poststart", row, &text, &enter).inspect_err(|_| {
         if let Err(error) = delete::kill_everything(state) {
             log::warn!("kill the container whose poststart hook failed: {error}");

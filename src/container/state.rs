@@ -192,7 +192,7 @@ impl State {
         self.namespace_paths = NamespaceKind::ALL
             .iter()
             .map(|kind| {
-                let path = PathBuf::from(format!("/proc/{pid}/ns/{}", proc_name(*kind)));
+                let path = PathBuf::from(format!("/proc/{pid}/ns/{}", kind.proc_name()));
                 (runc_name(*kind).to_owned(), path)
             })
             .collect();
@@ -249,20 +249,6 @@ fn runc_name(kind: NamespaceKind) -> &'static str {
         NamespaceKind::Uts => "NEWUTS",
         NamespaceKind::Cgroup => "NEWCGROUP",
         NamespaceKind::Time => "NEWTIME",
-    }
-}
-
-/// File name below /proc/PID/ns.
-fn proc_name(kind: NamespaceKind) -> &'static str {
-    match kind {
-        NamespaceKind::User => "user",
-        NamespaceKind::Mount => "mnt",
-        NamespaceKind::Pid => "pid",
-        NamespaceKind::Network => "net",
-        NamespaceKind::Ipc => "ipc",
-        NamespaceKind::Uts => "uts",
-        NamespaceKind::Cgroup => "cgroup",
-        NamespaceKind::Time => "time",
     }
 }
 

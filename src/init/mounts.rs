@@ -167,7 +167,7 @@ pub fn bind_attr(flags: u64, cleared: u64) -> MountAttr {
         (libc::MS_NODEV, sys::ATTR_NODEV),
         (libc::MS_NOEXEC, sys::ATTR_NOEXEC),
         (libc::MS_NODIRATIME, sys::ATTR_NODIRATIME),
-        (MS_NOSYMFOLLOW, sys::ATTR_NOSYMFOLLOW),
+        (libc::MS_NOSYMFOLLOW, sys::ATTR_NOSYMFOLLOW),
     ];
     let mut attr = MountAttr::default();
     for (ms, bit) in BITS {
@@ -194,9 +194,6 @@ pub fn bind_attr(flags: u64, cleared: u64) -> MountAttr {
     }
     attr
 }
-
-/// Not in every libc yet; linux/mount.h.
-const MS_NOSYMFOLLOW: u64 = 256;
 
 /// mount_setattr(2), or nothing when there is nothing to change.
 pub fn set_attr(mount: BorrowedFd, attr: &MountAttr, recursive: bool) -> Result<()> {

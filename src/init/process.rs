@@ -13,12 +13,11 @@ use nix::unistd::{chdir, getcwd};
 
 use super::rootfs::{Make, RootFs};
 use crate::error::{Error, Result, Step};
+use crate::plan::capabilities::SYS_ADMIN;
 use crate::plan::{Capabilities, Process};
 use crate::procfs::ProcFs;
 use crate::sys::process::{self as sys, SchedAttr};
 use crate::sys::{caps, keyring, seccomp};
-
-const CAP_SYS_ADMIN: u64 = 1 << 21;
 
 /// Join a session keyring of the container's own, so that the caller's keys are not inherited
 /// and the container's processes can find theirs. A kernel without keys, or a seccomp filter
@@ -166,7 +165,7 @@ pub fn become_user(process: &Process) -> Result<Vec<String>> {
     sys::set_dumpable(false).step("become undumpable")?;
     let wanted = &process.capabilities;
     let until_filter = if needs_admin_for_filter(process) {
-        held() & CAP_SYS_ADMIN
+        held() & SYS_ADMIN
     } else {
         0
     };
@@ -282,19 +281,18 @@ fn raise_ambient(wanted: &Capabilities) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
-/// Load the filter; after it come only the closing of fds, one write and execve. Gives the
+/// Load the filter; after it come only execve and, should that fail, one write. Gives the
 /// notification fd, if the profile has a listener.
 pub fn last_restrictions(process: &Process) -> Result<Option<OwnedFd>> {
     let Some(filter) = &process.seccomp else {
         return Ok(None);
     };
     let wanted = &process.capabilities;
-    let borrowed = needs_admin_for_filter(process) && held() & CAP_SYS_ADMIN != 0;
+    let borrowed = needs_admin_for_filter(process) && held() & SYS_ADMIN != 0;
     if borrowed {
-        let admin = CAP_SYS_ADMIN;
         caps::set(
-            wanted.effective | admin,
-            wanted.permitted | admin,
+            wanted.effective | SYS_ADMIN,
+            wanted.permitted | SYS_ADMIN,
             wanted.inheritable,
         )
         .step("prepare for the seccomp filter")?;

@@ -36,6 +36,7 @@ pub use assemble::Context;
 pub use capabilities::NAMES as CAPABILITIES;
 pub use mount_options::known as mount_options;
 pub use mounts::{ProcRule, proc_rule};
+pub use paths::clean as clean_path;
 pub use process::plan as plan_process;
 
 use crate::seccomp::Filter;

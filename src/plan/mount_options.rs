@@ -5,18 +5,7 @@
 //! mount(8).
 
 use super::MountIdMap;
-
-/// MOUNT_ATTR_* of linux/mount.h. Access time is not a bit of its own but a field of three
-/// values, of which relatime is zero.
-pub const MOUNT_ATTR_RDONLY: u64 = 0x01;
-pub const MOUNT_ATTR_NOSUID: u64 = 0x02;
-pub const MOUNT_ATTR_NODEV: u64 = 0x04;
-pub const MOUNT_ATTR_NOEXEC: u64 = 0x08;
-pub const MOUNT_ATTR_ATIME: u64 = 0x70;
-pub const MOUNT_ATTR_NOATIME: u64 = 0x10;
-pub const MOUNT_ATTR_STRICTATIME: u64 = 0x20;
-pub const MOUNT_ATTR_NODIRATIME: u64 = 0x80;
-pub const MOUNT_ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
+use crate::sys::mount as attr;
 
 /// What one word asks for.
 #[derive(Debug, Clone, Copy)]
@@ -72,33 +61,33 @@ const WORDS: &[(&str, Word)] = &[
     ("private", Word::Propagation(libc::MS_PRIVATE)),
     ("ratime", Word::AtimeAll(0)),
     ("rbind", Word::Bind { recursive: true }),
-    ("rdev", Word::ClearAll(MOUNT_ATTR_NODEV)),
-    ("rdiratime", Word::ClearAll(MOUNT_ATTR_NODIRATIME)),
+    ("rdev", Word::ClearAll(attr::ATTR_NODEV)),
+    ("rdiratime", Word::ClearAll(attr::ATTR_NODIRATIME)),
     ("relatime", Word::Set(libc::MS_RELATIME)),
     ("remount", Word::Set(libc::MS_REMOUNT)),
-    ("rexec", Word::ClearAll(MOUNT_ATTR_NOEXEC)),
+    ("rexec", Word::ClearAll(attr::ATTR_NOEXEC)),
     ("ridmap", Word::IdMap { recursive: true }),
-    ("rnoatime", Word::AtimeAll(MOUNT_ATTR_NOATIME)),
-    ("rnodev", Word::SetAll(MOUNT_ATTR_NODEV)),
-    ("rnodiratime", Word::SetAll(MOUNT_ATTR_NODIRATIME)),
-    ("rnoexec", Word::SetAll(MOUNT_ATTR_NOEXEC)),
+    ("rnoatime", Word::AtimeAll(attr::ATTR_NOATIME)),
+    ("rnodev", Word::SetAll(attr::ATTR_NODEV)),
+    ("rnodiratime", Word::SetAll(attr::ATTR_NODIRATIME)),
+    ("rnoexec", Word::SetAll(attr::ATTR_NOEXEC)),
     ("rnorelatime", Word::Nothing),
     ("rnostrictatime", Word::AtimeAll(0)),
-    ("rnosuid", Word::SetAll(MOUNT_ATTR_NOSUID)),
-    ("rnosymfollow", Word::SetAll(MOUNT_ATTR_NOSYMFOLLOW)),
+    ("rnosuid", Word::SetAll(attr::ATTR_NOSUID)),
+    ("rnosymfollow", Word::SetAll(attr::ATTR_NOSYMFOLLOW)),
     ("ro", Word::Set(libc::MS_RDONLY)),
     (
         "rprivate",
         Word::Propagation(libc::MS_PRIVATE | libc::MS_REC),
     ),
     ("rrelatime", Word::AtimeAll(0)),
-    ("rro", Word::SetAll(MOUNT_ATTR_RDONLY)),
-    ("rrw", Word::ClearAll(MOUNT_ATTR_RDONLY)),
+    ("rro", Word::SetAll(attr::ATTR_RDONLY)),
+    ("rrw", Word::ClearAll(attr::ATTR_RDONLY)),
     ("rshared", Word::Propagation(libc::MS_SHARED | libc::MS_REC)),
     ("rslave", Word::Propagation(libc::MS_SLAVE | libc::MS_REC)),
-    ("rstrictatime", Word::AtimeAll(MOUNT_ATTR_STRICTATIME)),
-    ("rsuid", Word::ClearAll(MOUNT_ATTR_NOSUID)),
-    ("rsymfollow", Word::ClearAll(MOUNT_ATTR_NOSYMFOLLOW)),
+    ("rstrictatime", Word::AtimeAll(attr::ATTR_STRICTATIME)),
+    ("rsuid", Word::ClearAll(attr::ATTR_NOSUID)),
+    ("rsymfollow", Word::ClearAll(attr::ATTR_NOSYMFOLLOW)),
     (
         "runbindable",
         Word::Propagation(libc::MS_UNBINDABLE | libc::MS_REC),
@@ -174,8 +163,8 @@ impl<'a> Options<'a> {
             }
             // mount_setattr(2): a new access time needs the whole field in attr_clr.
             Word::AtimeAll(value) => {
-                self.recursive_clear |= MOUNT_ATTR_ATIME;
-                self.recursive_set = self.recursive_set & !MOUNT_ATTR_ATIME | value;
+                self.recursive_clear |= attr::ATTR_ATIME;
+                self.recursive_set = self.recursive_set & !attr::ATTR_ATIME | value;
             }
             Word::Propagation(flags) => self.propagation.push(flags),
             // "bind" after "rbind" does not take the tree back: mount(2) joins the two flags.
@@ -248,23 +237,23 @@ mod tests {
     fn the_last_word_wins() {
         assert_eq!(read("ro,rw"), (0, libc::MS_RDONLY, 0, 0));
         assert_eq!(read("rw,ro"), (libc::MS_RDONLY, 0, 0, 0));
-        assert_eq!(read("rro,rrw"), (0, 0, 0, MOUNT_ATTR_RDONLY));
-        assert_eq!(read("rrw,rro"), (0, 0, MOUNT_ATTR_RDONLY, 0));
+        assert_eq!(read("rro,rrw"), (0, 0, 0, attr::ATTR_RDONLY));
+        assert_eq!(read("rrw,rro"), (0, 0, attr::ATTR_RDONLY, 0));
     }
 
     #[test]
     fn a_recursive_access_time_names_the_whole_field() {
         for (word, value) in [
-            ("rnoatime", MOUNT_ATTR_NOATIME),
-            ("rstrictatime", MOUNT_ATTR_STRICTATIME),
+            ("rnoatime", attr::ATTR_NOATIME),
+            ("rstrictatime", attr::ATTR_STRICTATIME),
             ("rrelatime", 0),
             ("ratime", 0),
-            ("rnoatime,rstrictatime", MOUNT_ATTR_STRICTATIME),
+            ("rnoatime,rstrictatime", attr::ATTR_STRICTATIME),
         ] {
-            assert_eq!(read(word), (0, 0, value, MOUNT_ATTR_ATIME), "{word}");
+            assert_eq!(read(word), (0, 0, value, attr::ATTR_ATIME), "{word}");
         }
         assert_eq!(read("rnorelatime"), (0, 0, 0, 0));
-        assert_eq!(read("rdiratime"), (0, 0, 0, MOUNT_ATTR_NODIRATIME));
+        assert_eq!(read("rdiratime"), (0, 0, 0, attr::ATTR_NODIRATIME));
     }
 
     #[test]

@@ -26,6 +26,15 @@ impl NamespaceKind {
             Self::Time => "time",
         }
     }
+
+    /// The name of its file below /proc/PID/ns.
+    pub fn proc_name(self) -> &'static str {
+        match self {
+            Self::Mount => "mnt",
+            Self::Network => "net",
+            other => other.name(),
+        }
+    }
 }
 
 impl From<oci::LinuxNamespaceType> for NamespaceKind {

@@ -7,11 +7,12 @@ use nix::errno::Errno;
 
 use super::owned_fd;
 
+// MOUNT_ATTR_* of linux/mount.h.
 pub const ATTR_RDONLY: u64 = 0x1;
 pub const ATTR_NOSUID: u64 = 0x2;
 pub const ATTR_NODEV: u64 = 0x4;
 pub const ATTR_NOEXEC: u64 = 0x8;
-/// The three atime modes are values of one field, not bits.
+/// The three atime modes are values of one field, not bits; relatime is zero.
 pub const ATTR_ATIME: u64 = 0x70;
 pub const ATTR_NOATIME: u64 = 0x10;
 pub const ATTR_STRICTATIME: u64 = 0x20;

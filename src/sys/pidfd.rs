@@ -1,22 +1,20 @@
 //! pidfd_open(2), pidfd_send_signal(2) and waiting for a pidfd. A pidfd names one process for
 //! ever, whatever becomes of its number.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::Result;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
+use super::owned_fd;
+
 /// A pidfd (close-on-exec) of the process `pid`. ESRCH: there is none; EINVAL: `pid` is a
 /// thread that leads no group.
 pub fn open(pid: Pid) -> Result<OwnedFd> {
     // SAFETY: pidfd_open takes a number and flags and touches no memory of ours.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-    let fd = Errno::result(fd)?;
-    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just given us this fd; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    owned_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })
 }
 
 /// Send `signal` (0 only probes). ESRCH: the process is gone.

@@ -10,7 +10,7 @@ use oci_spec::runtime::{
 
 use crate::cgroup::Layout;
 use crate::error::{Error, Result};
-use crate::plan::{CgroupWrite, Missing};
+use crate::plan::{CgroupWrite, Missing, escape};
 
 mod block_io;
 mod convert;
@@ -474,9 +474,4 @@ fn unified_writes(writes: &mut Writes, file: &str, value: &str) -> Result<()> {
         writes.push(&place, &field, file, line);
     }
     Ok(())
-}
-
-/// A key as a part of a JSON pointer (RFC 6901).
-fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }

@@ -20,12 +20,17 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use bundle::Bundle;
 use measure::{Sample, Spread};
 use runtime::Runtime;
 
 const WARM_UP: usize = 5;
+/// Before each run. The kernel takes the network and mount namespaces of the run before apart
+/// in the background, which must not be charged to the next runtime.
+const REST: Duration = Duration::from_millis(30);
 /// Set when this program was started for one view: its name.
 const VIEW: &str = "ORLOP_BENCH_VIEW";
 
@@ -93,6 +98,7 @@ fn one_view(repository: &Path, view: &str) {
         for turn in 0..contests.len() {
             let next = (round + turn) % contests.len();
             let contest = &mut contests[next];
+            thread::sleep(REST);
             let sample = measure::once(contest.runtime, contest.bundle);
             if round >= WARM_UP {
                 contest.samples.push(sample);

@@ -27,6 +27,7 @@ mod pause;
 mod process;
 mod propagation;
 mod rootfs;
+mod rootless;
 mod seccomp;
 mod security;
 mod support;

@@ -63,6 +63,11 @@ impl Runtime {
         }
     }
 
+    /// The binary itself.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The command line up to the verb; in an environment with PATH alone, as engines do it.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);

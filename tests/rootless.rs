@@ -1,0 +1,133 @@
+//! Containers of a user without privileges: in a user namespace of its own, without cgroups.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::probe::{self, Probe};
+use crate::support::runtime::Output;
+use crate::support::{Test, View, both_views, wait_until};
+
+/// A user and group that owns nothing on the host.
+const USER: u32 = 61_234;
+
+/// A bundle, a root directory and a copy of the runtime that belong to the user.
+struct Home<'a> {
+    test: &'a Test,
+    dir: PathBuf,
+    id: String,
+}
+
+impl<'a> Home<'a> {
+    /// The bundle is what `spec --rootless` makes, with the probe for its program.
+    fn new(test: &'a Test, args: &[&str], edit: impl FnOnce(&mut Value)) -> Self {
+        let dir = test.dir.join("home");
+        let rootfs = dir.join("bundle/rootfs");
+        for below in ["dev", "proc", "sys", "tmp"] {
+            fs::create_dir_all(rootfs.join(below)).unwrap();
+        }
+        fs::create_dir(dir.join("state")).unwrap();
+        fs::copy(probe::path(), rootfs.join("probe")).unwrap();
+        fs::copy(test.runtime.program(), dir.join("runtime")).unwrap();
+        for path in walk(&dir) {
+            chown(path, Some(USER), Some(USER)).unwrap();
+        }
+        fs::set_permissions(&test.dir, fs::Permissions::from_mode(0o755)).unwrap();
+        let home = Self {
+            test,
+            dir,
+            id: format!("{}-rootless", test.tag),
+        };
+        let bundle = home.dir.join("bundle");
+        home.call(&["spec", "--rootless", "--bundle", bundle.to_str().unwrap()])
+            .expect_ok();
+        let path = bundle.join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let args: Vec<_> = ["/probe"].iter().chain(args).collect();
+        config["process"]["args"] = json!(args);
+        config["process"]["terminal"] = json!(false);
+        edit(&mut config);
+        fs::write(path, config.to_string()).unwrap();
+        home
+    }
+
+    /// Call the runtime as the user.
+    fn call(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(self.dir.join("runtime"));
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("XDG_RUNTIME_DIR", &self.dir);
+        command.arg("--root").arg(self.dir.join("state")).args(args);
+        command.uid(USER).gid(USER).current_dir(&self.dir);
+        self.test.runtime.finish(command)
+    }
+
+    fn run(&self, flags: &[&str]) -> Output {
+        let bundle = self.dir.join("bundle");
+        let mut args = vec!["run", "--bundle", bundle.to_str().unwrap()];
+        args.extend(flags);
+        args.push(&self.id);
+        self.call(&args)
+    }
+}
+
+fn walk(dir: &std::path::Path) -> Vec<PathBuf> {
+    let mut found = vec![dir.to_owned()];
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(walk(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+both_views! {
+    fn a_user_runs_the_rootless_bundle(t) {
+        let home = Home::new(t, &["report"], |_| {});
+        let report = Probe::parse(&home.run(&[]));
+        assert_eq!(report["uid_map"], json!([format!("0 {USER} 1")]));
+        assert_eq!(report["uid"], json!([0, 0, 0, 0]));
+        assert_eq!(report["pid"], json!(1));
+        assert_eq!(report.mount("/proc")["fstype"], "proc");
+        assert!(report.find_mount("/dev/pts").is_some());
+        assert_eq!(fs::read_dir(home.dir.join("state")).unwrap().count(), 0);
+    }
+
+    fn a_user_lives_through_the_life_cycle(t) {
+        let home = Home::new(t, &["sleep"], |_| {});
+        home.run(&["--detach"]).expect_ok();
+        let state = |word: &str| home.call(&["state", &home.id]).stdout.contains(word);
+        assert!(state("\"running\""));
+        let report = Probe::parse(&home.call(&["exec", &home.id, "/probe", "report"]));
+        assert_eq!(report["uid_map"], json!([format!("0 {USER} 1")]));
+        home.call(&["exec", &home.id, "/probe", "exit", "7"]).expect_code(7);
+        home.call(&["kill", &home.id, "KILL"]).expect_ok();
+        wait_until("the container has stopped", || state("\"stopped\""));
+        home.call(&["delete", &home.id]).expect_ok();
+        home.call(&["state", &home.id]).expect_error("container does not exist");
+    }
+
+    fn a_limit_without_permission_is_refused(t) {
+        if matches!(t.view, View::V2) {
+            t.only_orlop("this v2 has no pids controller, and it names a file that is not there");
+        }
+        let home = Home::new(t, &["report"], |config| {
+            config["linux"]["resources"] = json!({"pids": {"limit": 10}});
+        });
+        let output = home.run(&[]);
+        output.expect_code(1);
+        assert!(
+            output.stderr.contains("rootless needs no limits + no cgrouppath")
+                || output.stderr.contains("cannot set pids limit"),
+            "{}", output.stderr
+        );
+    }
+}

@@ -16,11 +16,13 @@ const MKNOD: u64 = 1 << 27;
 /// The capabilities that the test, and so the runtime, holds.
 fn own() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapPrm:"))
-        .unwrap();
-    u64::from_str_radix(line.trim(), 16).unwrap()
+    set_in(&status, "CapPrm:")
+}
+
+/// One set of the text of a /proc/PID/status.
+fn set_in(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
 }
 
 both_views! {
@@ -37,6 +39,41 @@ both_views! {
         assert_eq!(report.capabilities("bounding"), CHOWN | KILL | NET_RAW | MKNOD);
         assert_eq!(report.capabilities("inheritable"), CHOWN);
         assert_eq!(report.capabilities("ambient"), 0);
+    }
+
+    fn init_holds_the_five_sets_before_the_program_runs(t) {
+        // execve computes permitted and effective anew, so that only here both can be seen.
+        let container = t.create(&t.bundle(&["sleep"], |config| {
+            config["process"]["capabilities"] = json!({
+                "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW", "CAP_MKNOD"],
+                "permitted": ["CAP_CHOWN", "CAP_KILL", "CAP_NET_RAW"],
+                "effective": ["CAP_CHOWN", "CAP_KILL"],
+                "inheritable": ["CAP_CHOWN", "CAP_NET_RAW"],
+                "ambient": ["CAP_CHOWN"],
+            });
+        }));
+        let status = fs::read_to_string(format!("/proc/{}/status", container.pid())).unwrap();
+        for (line, expected) in [
+            ("CapBnd:", CHOWN | KILL | NET_RAW | MKNOD), ("CapPrm:", CHOWN | KILL | NET_RAW),
+            ("CapEff:", CHOWN | KILL), ("CapInh:", CHOWN | NET_RAW), ("CapAmb:", CHOWN),
+        ] {
+            assert_eq!(set_in(&status, line), expected, "{line}");
+        }
+        container.delete().expect_ok();
+    }
+
+    fn the_ambient_set_of_the_caller_does_not_get_in(t) {
+        let bundle = t.bundle(&["report"], |config| {
+            set_capabilities(config, &["CAP_NET_RAW"]);
+            config["process"]["capabilities"]["ambient"] = json!([]);
+        });
+        let inner = t.runtime.command(&["run", "--bundle", bundle.path(), &bundle.id]);
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--inh-caps=+net_raw", "--ambient-caps=+net_raw"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        let report = crate::support::Probe::parse(&t.runtime.finish(command));
+        assert_eq!(report.capabilities("ambient"), 0);
+        assert_eq!(report.capabilities("inheritable"), NET_RAW);
     }
 
     fn a_user_without_ambient_capabilities_has_none_after_execve(t) {

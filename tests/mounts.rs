@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use nix::mount::{MsFlags, mount, umount};
 use serde_json::json;
 
 use crate::support::bundle::add_mount;
@@ -72,6 +73,21 @@ both_views! {
         assert!(report.super_options("/tmp").contains("sync"), "{:?}", report.mount("/tmp"));
     }
 
+    fn options_that_came_later_set_their_flags_too(t) {
+        t.only_orlop("runc 1.1 knows neither nosymfollow nor lazytime");
+        for (option, flag) in [("nosymfollow", "nosymfollow")] {
+            let report = t.report_with(|config| add_mount(config, "/tmp", "tmpfs", "tmpfs", &[option]));
+            assert!(report.options("/tmp").contains(flag), "{option} gave {:?}", report.options("/tmp"));
+        }
+        for (option, flag) in [("dirsync", "dirsync"), ("lazytime", "lazytime")] {
+            let report = t.report_with(|config| add_mount(config, "/tmp", "tmpfs", "tmpfs", &[option]));
+            assert!(report.super_options("/tmp").contains(flag), "{option} gave {:?}", report.mount("/tmp"));
+        }
+        let source = shared(t, "shared");
+        let report = t.report_with(|config| add_mount(config, "/tmp", "bind", &source, &["bind", "nosymfollow"]));
+        assert!(report.options("/tmp").contains("nosymfollow"), "{:?}", report.options("/tmp"));
+    }
+
     fn a_later_option_wins_over_an_earlier_one(t) {
         let report = t.report_with(|config| {
             add_mount(config, "/tmp", "tmpfs", "tmpfs", &["ro", "nosuid", "noexec", "rw", "exec"]);
@@ -120,6 +136,41 @@ both_views! {
         for flag in ["rw", "nosuid", "nodev", "noexec"] {
             assert!(options.contains(flag), "{flag} is not in {options:?}");
         }
+    }
+
+    fn a_bind_has_the_access_times_that_are_asked_for(t) {
+        let source = shared(t, "shared");
+        for (asked, expected, absent) in [
+            (&["bind", "noatime"][..], &["noatime"][..], "relatime"),
+            (&["bind", "nodiratime"], &["nodiratime"], "noatime"),
+            // The kernel shows strictatime by showing neither of the others.
+            (&["bind", "strictatime"], &[], "relatime"),
+        ] {
+            let report = t.report_with(|config| add_mount(config, "/tmp", "bind", &source, asked));
+            let options = report.options("/tmp");
+            let all = expected.iter().all(|flag| options.contains(*flag));
+            assert!(all && !options.contains(absent), "{asked:?} gave {options:?}");
+        }
+    }
+
+    fn a_bind_loses_the_flags_of_its_source_when_that_is_asked_for(t) {
+        t.only_orlop("runc 1.1 keeps them");
+        let source = t.dir.join("strict");
+        fs::create_dir(&source).unwrap();
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
+        let none: Option<&str> = None;
+        mount(Some("strict"), &source, Some("tmpfs"), flags, none).unwrap();
+        let path = source.to_str().unwrap();
+        let asked = ["bind", "suid", "dev", "exec", "relatime"];
+        let report = t.report_with(|config| add_mount(config, "/tmp", "bind", path, &asked));
+        let kept = t.report_with(|config| add_mount(config, "/tmp", "bind", path, &["bind"]));
+        umount(&source).unwrap();
+        let options = report.options("/tmp");
+        for flag in ["nosuid", "nodev", "noexec", "noatime"] {
+            assert!(!options.contains(flag), "{flag} is in {options:?}");
+            assert!(kept.options("/tmp").contains(flag), "{flag} is lost without being asked for");
+        }
+        assert!(options.contains("relatime"), "{options:?}");
     }
 
     fn the_option_bind_makes_a_bind_of_any_type(t) {
@@ -190,12 +241,12 @@ both_views! {
         let below = format!("{source}/below");
         fs::create_dir(&below).unwrap();
         let none: Option<&str> = None;
-        nix::mount::mount(Some("x"), below.as_str(), Some("tmpfs"), nix::mount::MsFlags::empty(), none).unwrap();
+        mount(Some("x"), below.as_str(), Some("tmpfs"), MsFlags::empty(), none).unwrap();
         for (option, expected) in [("rbind", true), ("bind", false)] {
             let report = t.report_with(|config| add_mount(config, "/tmp", "bind", &source, &[option]));
             assert_eq!(report.find_mount("/tmp/below").is_some(), expected, "with {option}");
         }
-        nix::mount::umount(below.as_str()).unwrap();
+        umount(below.as_str()).unwrap();
     }
 
     fn rro_makes_the_mounts_below_read_only_too_and_ro_does_not(t) {
@@ -203,14 +254,14 @@ both_views! {
         let below = format!("{source}/below");
         fs::create_dir(&below).unwrap();
         let none: Option<&str> = None;
-        nix::mount::mount(Some("x"), below.as_str(), Some("tmpfs"), nix::mount::MsFlags::empty(), none).unwrap();
+        mount(Some("x"), below.as_str(), Some("tmpfs"), MsFlags::empty(), none).unwrap();
         for (option, expected) in [("ro", "rw"), ("rro", "ro")] {
             let report = t.report_with(|config| add_mount(config, "/tmp", "bind", &source, &["rbind", option]));
             assert!(report.options("/tmp").contains("ro"), "with {option}");
             let options = report.options("/tmp/below");
             assert!(options.contains(expected), "{option} gave {options:?} below");
         }
-        nix::mount::umount(below.as_str()).unwrap();
+        umount(below.as_str()).unwrap();
     }
 
     fn tmpcopyup_fills_the_tmpfs_with_what_the_rootfs_has(t) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::bundle::{push, set_namespaces};
-use crate::support::{Container, Test, both_views};
+use crate::support::{Container, Test, both_views, wait_until};
 
 /// Names of config.json and of /proc/PID/ns.
 const KINDS: &[(&str, &str)] = &[
@@ -45,6 +45,16 @@ fn without_mount(config: &mut Value, destination: &str) {
         .as_array_mut()
         .unwrap()
         .retain(|m| m["destination"] != destination);
+}
+
+/// A process that ends with the test that started it.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 both_views! {
@@ -122,6 +132,43 @@ both_views! {
                 assert_ne!(report["namespaces"][other_file], id, "{other} was joined with {kind}");
             }
         }
+        host.end();
+    }
+
+    fn a_mount_namespace_is_joined_by_path(t) {
+        t.only_orlop("runc 1.1 looks for a /proc in the rootfs, and nothing may be mounted here");
+        let other = std::process::Command::new("unshare").args(["--mount", "sleep", "1000"]).spawn().unwrap();
+        let other = Ended(other);
+        let pid = other.0.id().to_string();
+        wait_until("the namespace is there", || {
+            namespace_of(&pid, "mnt") != namespace_of("self", "mnt")
+        });
+        let bundle = t.bundle(&["sleep"], |config| {
+            let path = format!("/proc/{pid}/ns/mnt");
+            config["linux"]["namespaces"] = json!([{"type": "pid"}, {"type": "mount", "path": path}]);
+            config.as_object_mut().unwrap().remove("hostname");
+            config["mounts"] = json!([]);
+            config["linux"]["maskedPaths"] = json!([]);
+            config["linux"]["readonlyPaths"] = json!([]);
+            config["root"]["readonly"] = json!(false);
+        });
+        let container = t.start(&bundle);
+        assert_eq!(namespace_of(&container.pid().to_string(), "mnt"), namespace_of(&pid, "mnt"));
+        container.end();
+    }
+
+    fn a_time_namespace_is_joined_by_path(t) {
+        t.only_orlop("runc 1.1 has no time namespaces");
+        if !Path::new("/proc/self/timens_offsets").exists() {
+            t.skip("this kernel has no time namespaces");
+        }
+        let host = t.sleeper(|config| push(config, "/linux/namespaces", json!({"type": "time"})));
+        let pid = host.pid().to_string();
+        let report = t.report_with(|config| {
+            let path = format!("/proc/{pid}/ns/time");
+            push(config, "/linux/namespaces", json!({"type": "time", "path": path}));
+        });
+        assert_eq!(report["namespaces"]["time"], json!(namespace_of(&pid, "time")));
         host.end();
     }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use serde_json::json;
 
 use crate::support::both_views;
+use crate::support::bundle::add_mount;
 
 both_views! {
     fn a_masked_file_is_empty_and_takes_nothing(t) {
@@ -115,5 +116,31 @@ both_views! {
         symlink(&outside, bundle.rootfs("link")).unwrap();
         t.run(&bundle).expect_ok();
         assert_eq!(std::fs::read_to_string(&outside).unwrap(), "of the host");
+    }
+
+    fn what_is_mounted_below_a_readonly_path_is_readonly_too(t) {
+        t.only_orlop("runc 1.1 makes only the top read-only");
+        let report = t.report(&t.bundle(&["report", "--path", "/tmp/below"], |config| {
+            add_mount(config, "/tmp", "tmpfs", "tmpfs", &[]);
+            add_mount(config, "/tmp/below", "tmpfs", "tmpfs", &[]);
+            config["linux"]["readonlyPaths"] = json!(["/tmp"]);
+        }));
+        assert_eq!(report["paths"]["/tmp/below"]["create"], "EROFS", "{}", report["paths"]["/tmp/below"]);
+    }
+
+    fn a_false_null_device_does_not_unmask(t) {
+        t.only_orlop("runc 1.1 binds whatever is at /dev/null (CVE-2025-31133)");
+        let dev = t.dir.join("dev");
+        std::fs::create_dir(&dev).unwrap();
+        std::fs::write(dev.join("null"), "shown in its place").unwrap();
+        let bundle = t.bundle(&["report", "--read", "/secret"], |config| {
+            config["mounts"].as_array_mut().unwrap().retain(|m| {
+                !m["destination"].as_str().unwrap().starts_with("/dev")
+            });
+            add_mount(config, "/dev", "bind", dev.to_str().unwrap(), &["bind"]);
+            config["linux"]["maskedPaths"] = json!(["/secret"]);
+        });
+        bundle.add_file("secret", "known to nobody");
+        assert_eq!(t.report(&bundle)["read"]["/secret"], "");
     }
 }

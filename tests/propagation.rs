@@ -5,7 +5,7 @@ use std::fs;
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::json;
 
-use crate::support::bundle::add_mount;
+use crate::support::bundle::{add_mount, add_user_namespace};
 use crate::support::{Test, both_views};
 
 const NONE: Option<&str> = None;
@@ -53,10 +53,37 @@ both_views! {
     }
 
     fn the_mounts_of_a_container_do_not_reach_the_host(t) {
+        // Shared as on a host that systemd has booted, and so is what holds the rootfs.
+        mount(NONE, &t.dir, NONE, MsFlags::MS_SHARED, NONE).unwrap();
         let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let container = t.sleeper(|config| add_mount(config, "/tmp", "tmpfs", "inside", &[]));
         assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
         container.end();
+        mount(NONE, &t.dir, NONE, MsFlags::MS_PRIVATE, NONE).unwrap();
+    }
+
+    fn the_end_of_the_old_root_does_not_reach_a_host_whose_mounts_are_shared(t) {
+        let source = shared_mount(t);
+        let late = format!("{source}/late");
+        mount(Some("late"), late.as_str(), Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
+        for word in ["rshared", "shared"] {
+            t.report_with(|config| config["linux"]["rootfsPropagation"] = json!(word));
+            let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            assert!(table.contains(&format!(" {late} ")), "{word} took a mount of the host away");
+        }
+        umount(late.as_str()).unwrap();
+        umount(source.as_str()).unwrap();
+    }
+
+    fn a_bind_in_a_user_namespace_is_no_peer_of_the_hosts(t) {
+        let source = shared_mount(t);
+        let report = t.report_with(|config| {
+            add_user_namespace(config, 200_000);
+            add_mount(config, "/tmp", "bind", &source, &["bind"]);
+        });
+        umount(source.as_str()).unwrap();
+        let propagation = report.mount("/tmp")["propagation"].to_string();
+        assert!(!propagation.contains("shared"), "{propagation}");
     }
 
     fn the_root_has_the_propagation_that_is_asked_for(t) {

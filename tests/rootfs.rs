@@ -1,12 +1,35 @@
 //! The root file system: what is at `/`, and that nothing else of the host is in sight.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 
+use nix::mount::{MntFlags, MsFlags, mount, umount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::json;
 
-use crate::support::both_views;
 use crate::support::probe::strings;
+use crate::support::{Container, both_views};
+
+/// Take the root of a container away from under it, and tell what then is at `/`.
+fn names_below_the_root(container: &Container) -> Vec<String> {
+    let pid = container.pid();
+    let enter = move || {
+        // A thread with a root of its own may change its mount namespace.
+        unshare(CloneFlags::CLONE_FS).unwrap();
+        let file = File::open(format!("/proc/{pid}/ns/mnt")).unwrap();
+        setns(&file, CloneFlags::CLONE_NEWNS).unwrap();
+        let _ = umount2("/", MntFlags::MNT_DETACH);
+        setns(&file, CloneFlags::CLONE_NEWNS).unwrap();
+        let mut names = Vec::new();
+        for (dir, prefix) in [("/", ""), ("/proc", "proc/"), ("/sys", "sys/")] {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                names.push(format!("{prefix}{}", entry.file_name().to_string_lossy()));
+            }
+        }
+        names
+    };
+    std::thread::spawn(enter).join().unwrap()
+}
 
 both_views! {
     fn only_the_rootfs_is_in_sight(t) {
@@ -23,6 +46,35 @@ both_views! {
             let below = known[1..].iter().any(|dir| target.starts_with(&format!("{dir}/")));
             assert!(known.contains(&target) || below, "a mount of the host: {mount}");
         }
+    }
+
+    fn mounts_below_the_rootfs_come_with_it(t) {
+        let bundle = t.bundle(&["read", "/tmp/file"], |_| {});
+        let (below, none) = (bundle.rootfs("tmp"), None::<&str>);
+        mount(Some("below"), &below, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        fs::write(below.join("file"), "of a mount\n").unwrap();
+        let output = t.run(&bundle);
+        umount(&below).unwrap();
+        assert_eq!(output.expect_ok().stdout, "of a mount\n");
+    }
+
+    fn nothing_of_the_host_lies_below_the_root(t) {
+        let container = t.sleeper(|_| {});
+        let names = names_below_the_root(&container);
+        assert!(!names.contains(&"etc".to_owned()), "{names:?}");
+        container.end();
+    }
+
+    fn without_pivot_root_the_host_lies_below_the_root_but_for_proc_and_sys(t) {
+        let bundle = t.bundle(&["sleep"], |_| {});
+        let created = t.runtime.call(&["create", "--no-pivot", "--bundle", bundle.path(), &bundle.id]);
+        let container = Container::adopt(t, &bundle.id, created);
+        container.start().expect_ok();
+        container.wait_for_output("ready");
+        let names = names_below_the_root(&container);
+        assert!(names.contains(&"etc".to_owned()), "{names:?}");
+        assert!(!names.contains(&"proc/self".to_owned()) && !names.contains(&"sys/kernel".to_owned()), "{names:?}");
+        container.end();
     }
 
     fn a_readonly_root_refuses_writes(t) {

@@ -123,7 +123,8 @@ fn mount_here(
         Some(source),
         ".",
         Some(fstype),
-        MsFlags::from_bits_truncate(flags),
+        // Retained: MS_NOSYMFOLLOW has no name in nix.
+        MsFlags::from_bits_retain(flags),
         (!data.is_empty()).then_some(data),
     )
 }

@@ -23,7 +23,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result, Step};
 use crate::host::Host;
 use crate::init::channel::{Channel, Message};
-use crate::init::{self, HandedToExec};
+use crate::init::exec as inside;
 use crate::plan;
 use crate::plan::capabilities::SYS_ADMIN;
 use crate::seal::Sealed;
@@ -57,7 +57,7 @@ pub fn exec(
     let own = Cgroup::open(&state.cgroup_paths);
     let mut cgroup = own.for_exec(&options.cgroups, init.pid())?;
     let (channel, theirs) = Channel::pair()?;
-    let handed = HandedToExec {
+    let handed = inside::Handed {
         channel: theirs,
         cgroup: &Cgroup::open(&cgroup.paths()),
         init: init
@@ -121,7 +121,7 @@ fn check_status(status: Status, ignore_paused: bool) -> Result<()> {
 /// the container sees.
 fn spawn(
     process: &plan::Process,
-    handed: HandedToExec,
+    handed: inside::Handed,
     cgroup: &mut Cgroup,
 ) -> Result<(Pid, OwnedFd)> {
     if let Some(cpus) = process
@@ -140,8 +140,8 @@ fn spawn(
     let born_in = born_in.as_ref().map(AsFd::as_fd);
     // In the container's pid namespace its processes see us, and one with CAP_SYS_PTRACE may
     // look at what we hold. So what is born there has left the host's files behind already.
-    let join = |line: &Channel| init::join_namespaces(process, &handed, line);
-    let child = || init::run_exec(process, &handed);
+    let join = |line: &Channel| inside::join_namespaces(process, &handed, line);
+    let child = || inside::run(process, &handed);
     clone_through(0, born_in, join, child, clone_error).map_err(|error| match error.errno() {
         Some(Errno::ESRCH) => stopped(),
         _ => error,

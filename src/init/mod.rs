@@ -6,11 +6,13 @@
 //!
 //! The child is a fork without exec, so it starts with all that the runtime had: it closes
 //! every fd that was not handed over to it first of all, and it never returns, unwinds or
-//! flushes: whatever the parent's frames hold is the parent's.
+//! flushes: whatever the parent's frames hold is the parent's. A process of exec, which joins
+//! what init has made, has its own page in `exec`.
 
 pub mod channel;
 mod copy_up;
 mod devices;
+pub mod exec;
 mod masks;
 pub mod mounts;
 pub mod namespaces;
@@ -64,23 +66,6 @@ pub struct Handed<'a> {
     pub new_keyring: bool,
 }
 
-/// What the parent gives to a process that joins a running container.
-pub struct HandedToExec<'a> {
-    pub channel: Channel,
-    pub cgroup: &'a Cgroup,
-    /// The container's init, whose namespaces are joined.
-    pub init: OwnedFd,
-    pub namespaces: &'a [NamespaceKind],
-    /// To be entered where there is no mount namespace that brings it.
-    pub rootfs: &'a std::path::Path,
-    /// Whether we have privileges on the host, or get them only inside the container's user
-    /// namespace.
-    pub privileged: bool,
-    pub container_id: &'a str,
-    pub preserve_fds: u32,
-    pub new_keyring: bool,
-}
-
 /// Init's whole life. Called in the child; see [`sys::clone::clone3`].
 pub fn run(plan: &Plan, mut handed: Handed) -> Infallible {
     report_panics_on(handed.channel.raw_fd());
@@ -116,11 +101,15 @@ fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
         root::change_root(&plan.rootfs.path)?;
     }
     configure_namespaces(plan)?;
-    let process = &plan.process;
+    become_process(&plan.process, &handed.channel)
+}
+
+/// From the runtime's process to the user's, and a look for its program. Init and exec alike.
+fn become_process(process: &Process, channel: &Channel) -> Result<Program> {
     process::prepare(process)?;
     process::set_labels(process, ProcFs::open)?;
     for warning in process::become_user(process)? {
-        handed.channel.send(&Message::Warn(warning))?;
+        channel.send(&Message::Warn(warning))?;
     }
     Program::find(process)
 }
@@ -279,64 +268,7 @@ fn wait_for_start(channel: Channel, gate: Option<Gate>) -> Result<Channel> {
     }
 }
 
-// ---- exec ---------------------------------------------------------------------------------
-
-/// What the process between the runtime and exec's does, unseen by the container: it lets go
-/// of the host's files, enters the cgroup and joins the namespaces, of which the pid namespace
-/// is for who is cloned next. `line` is its own to the runtime.
-pub fn join_namespaces(process: &Process, handed: &HandedToExec, line: &Channel) -> Result<()> {
-    let kept = [
-        handed.channel.raw_fd(),
-        handed.init.as_raw_fd(),
-        line.raw_fd(),
-    ];
-    close_all_but(handed.preserve_fds, &kept)?;
-    handed.cgroup.enter()?;
-    process::set_final_affinity(process)?;
-    if handed.privileged {
-        process::set_oom_score(process)?;
-    }
-    if !handed.namespaces.contains(&NamespaceKind::Mount) {
-        root::change_root(handed.rootfs)?;
-    }
-    namespaces::join_all_of(&handed.init, handed.namespaces.iter().copied())?;
-    if handed.namespaces.contains(&NamespaceKind::User) {
-        namespaces::become_root()?;
-    }
-    Ok(())
-}
-
-/// The whole life of a process that exec starts, up to the user's program.
-pub fn run_exec(process: &Process, handed: &HandedToExec) -> Infallible {
-    report_panics_on(handed.channel.raw_fd());
-    let error = match prepare_exec(process, handed) {
-        Ok(program) => match execute(process, &program, &handed.channel, handed.preserve_fds) {
-            Ok(never) => match never {},
-            Err(error) => error,
-        },
-        Err(error) => error,
-    };
-    fail(&handed.channel, error)
-}
-
-/// Undumpable since before the clone: the container's processes can see us, but not touch us
-/// (CVE-2016-9962).
-fn prepare_exec(process: &Process, handed: &HandedToExec) -> Result<Program> {
-    close_all_but(handed.preserve_fds, &[handed.channel.raw_fd()])?;
-    setsid().map(drop).step("start a session")?;
-    if handed.new_keyring {
-        let mapped = handed.namespaces.contains(&NamespaceKind::User);
-        process::join_keyring(handed.container_id, mapped)?;
-    }
-    process::prepare(process)?;
-    process::set_labels(process, ProcFs::open)?;
-    for warning in process::become_user(process)? {
-        handed.channel.send(&Message::Warn(warning))?;
-    }
-    Program::find(process)
-}
-
-// ---- common -------------------------------------------------------------------------------
+// ---- shared with exec -----------------------------------------------------------------------
 
 /// Close every fd but stdio, the preserved ones and `kept`.
 fn close_all_but(preserve: u32, kept: &[RawFd]) -> Result<()> {

@@ -1,0 +1,88 @@
+//! The life of a process that exec starts: into the container that init has made, and from
+//! there on as init's own end.
+//!
+//! Two processes take part. The one in the middle ([`join_namespaces`]) leaves the host; what
+//! it clones ([`run`]) is born inside, so that the container's processes never see anything
+//! that still holds something of the host.
+
+use std::convert::Infallible;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::unistd::setsid;
+
+use super::channel::Channel;
+use super::program::Program;
+use super::{
+    become_process, close_all_but, execute, fail, namespaces, process, report_panics_on, root,
+};
+use crate::cgroup::Cgroup;
+use crate::error::{Result, Step};
+use crate::plan::{NamespaceKind, Process};
+
+/// What the parent gives to a process that joins a running container.
+pub struct Handed<'a> {
+    pub channel: Channel,
+    pub cgroup: &'a Cgroup,
+    /// The container's init, whose namespaces are joined.
+    pub init: OwnedFd,
+    pub namespaces: &'a [NamespaceKind],
+    /// To be entered where there is no mount namespace that brings it.
+    pub rootfs: &'a Path,
+    /// Whether we have privileges on the host, or get them only inside the container's user
+    /// namespace.
+    pub privileged: bool,
+    pub container_id: &'a str,
+    pub preserve_fds: u32,
+    pub new_keyring: bool,
+}
+
+/// What the process between the runtime and exec's does, unseen by the container: it lets go
+/// of the host's files, enters the cgroup and joins the namespaces, of which the pid namespace
+/// is for who is cloned next. `line` is its own to the runtime.
+pub fn join_namespaces(process: &Process, handed: &Handed, line: &Channel) -> Result<()> {
+    let kept = [
+        handed.channel.raw_fd(),
+        handed.init.as_raw_fd(),
+        line.raw_fd(),
+    ];
+    close_all_but(handed.preserve_fds, &kept)?;
+    handed.cgroup.enter()?;
+    process::set_final_affinity(process)?;
+    if handed.privileged {
+        process::set_oom_score(process)?;
+    }
+    if !handed.namespaces.contains(&NamespaceKind::Mount) {
+        root::change_root(handed.rootfs)?;
+    }
+    namespaces::join_all_of(&handed.init, handed.namespaces.iter().copied())?;
+    if handed.namespaces.contains(&NamespaceKind::User) {
+        namespaces::become_root()?;
+    }
+    Ok(())
+}
+
+/// The whole life of a process that exec starts, up to the user's program.
+pub fn run(process: &Process, handed: &Handed) -> Infallible {
+    report_panics_on(handed.channel.raw_fd());
+    let error = match prepare(process, handed) {
+        Ok(program) => match execute(process, &program, &handed.channel, handed.preserve_fds) {
+            Ok(never) => match never {},
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    fail(&handed.channel, error)
+}
+
+/// Undumpable since before the clone: the container's processes can see us, but not touch us
+/// (CVE-2016-9962).
+fn prepare(process: &Process, handed: &Handed) -> Result<Program> {
+    close_all_but(handed.preserve_fds, &[handed.channel.raw_fd()])?;
+    setsid().map(drop).step("start a session")?;
+    if handed.new_keyring {
+        let mapped = handed.namespaces.contains(&NamespaceKind::User);
+        process::join_keyring(handed.container_id, mapped)?;
+    }
+    become_process(process, &handed.channel)
+}

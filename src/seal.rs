@@ -83,7 +83,8 @@ fn is_sealed() -> Result<bool> {
     Ok(stat.st_nlink == 0 && std::env::var_os(MARKER).is_some())
 }
 
-/// The clone's fd must be the last: see `close_others`.
+/// The one fd of the clone is close-on-exec: with it the kernel's last way to make the mount
+/// writable goes away, as the mount is in nobody's namespace then.
 fn read_only_clone() -> Result<OwnedFd> {
     let here = nix::fcntl::AT_FDCWD;
     let clone =

@@ -29,6 +29,16 @@ both_views! {
         assert_eq!(open, ["0", "1", "2", "3", "4"], "{:#}", report["fds"]);
     }
 
+    fn sockets_of_a_service_manager_come_before_preserved_fds(t) {
+        let bundle = t.bundle(&["report"], |_| {});
+        let shell = "exec 3</dev/zero 4</dev/full 5</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$";
+        let report = Probe::parse(&run_in_shell(t, &bundle, shell, &["--preserve-fds", "1"]));
+        let open: Vec<&String> = report["fds"].as_object().unwrap().keys().collect();
+        assert_eq!(open, ["0", "1", "2", "3", "4"], "{:#}", report["fds"]);
+        let env = report["env"].to_string();
+        assert!(env.contains("LISTEN_FDS=1") && env.contains("LISTEN_PID=1"), "{env}");
+    }
+
     fn a_preserved_fd_that_is_not_open_is_an_error(t) {
         let bundle = t.bundle(&["report"], |_| {});
         let flags = ["run", "--preserve-fds", "500", "--bundle", bundle.path(), &bundle.id];

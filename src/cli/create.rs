@@ -53,7 +53,17 @@ pub fn options(matches: &ArgMatches) -> Create {
         pidfd_socket: path_of(matches, "pidfd-socket"),
         no_pivot: matches.get_flag("no-pivot"),
         no_new_keyring: matches.get_flag("no-new-keyring"),
+        listen_fds: listen_fds(std::process::id(), |name| std::env::var(name).ok()),
         preserve_fds: matches.get_one("preserve-fds").copied().unwrap_or(0),
+    }
+}
+
+/// LISTEN_FDS counts only when it was meant for us: for the process that LISTEN_PID names.
+fn listen_fds(pid: u32, variable: impl Fn(&str) -> Option<String>) -> u32 {
+    let number = |name: &str| variable(name).and_then(|text| text.parse::<u32>().ok());
+    match number("LISTEN_PID") {
+        Some(meant) if meant == pid => number("LISTEN_FDS").unwrap_or(0),
+        _ => 0,
     }
 }
 
@@ -86,6 +96,7 @@ mod tests {
             pidfd_socket: Some("/s".into()),
             no_pivot: true,
             no_new_keyring: true,
+            listen_fds: 0,
             preserve_fds: 3,
         };
         assert_eq!(given.unwrap(), expected);
@@ -100,5 +111,19 @@ mod tests {
     fn what_is_not_built_is_not_a_flag() {
         assert!(parse(&["--console-socket", "/s"]).is_err());
         assert!(parse(&["--preserve-fds", "-1"]).is_err());
+    }
+
+    #[test]
+    fn sockets_for_another_process_are_not_ours() {
+        let environment = |pid: &'static str| {
+            move |name: &str| match name {
+                "LISTEN_PID" => Some(pid.to_owned()),
+                "LISTEN_FDS" => Some("2".to_owned()),
+                _ => None,
+            }
+        };
+        assert_eq!(listen_fds(7, environment("7")), 2);
+        assert_eq!(listen_fds(7, environment("8")), 0);
+        assert_eq!(listen_fds(7, |_| None), 0);
     }
 }

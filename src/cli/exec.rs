@@ -81,7 +81,7 @@ fn flags(command: Command) -> Command {
         )
         .arg(
             number("preserve-fds", "N")
-                .help("pass N additional file descriptors (stdio + $LISTEN_FDS + N in total)"),
+                .help("pass N additional file descriptors (stdio + N in total)"),
         )
         .arg(
             list("cgroup", "[CONTROLLER:]PATH").help("run the process in an (existing) sub-cgroup"),

@@ -16,7 +16,7 @@ use crate::sys::process::descriptor_flags;
 pub fn before_the_first_side_effect(plan: &Plan, options: &Create) -> Result<()> {
     rootfs(&plan.rootfs.path)?;
     joined_namespaces(plan)?;
-    preserved_fds(options.preserve_fds)
+    preserved_fds(options.inherited_fds())
 }
 
 /// A directory. A link to one is followed: the bundle is the caller's.

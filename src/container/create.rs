@@ -62,7 +62,7 @@ pub fn make(
         bundle: &options.bundle,
         no_pivot: options.no_pivot,
     };
-    let plan = Plan::read(&context, host)?;
+    let mut plan = Plan::read(&context, host)?;
     plan.check_supported()?;
     checks::before_the_first_side_effect(&plan, options)?;
     for warning in &plan.warnings {
@@ -84,6 +84,14 @@ pub fn make(
     let mut state = State::new(&plan, owner, host.is_rootless(), SystemTime::now());
     state.orlop.no_new_keyring = options.no_new_keyring;
     undo.dir.save(&state)?;
+    if options.listen_fds > 0 {
+        // For init alone, so that it is not in the state, from which exec begins. Its program
+        // is process 1 where it has a pid namespace, as it should when sockets are for it.
+        let sockets = format!("LISTEN_FDS={}", options.listen_fds);
+        plan.process
+            .env
+            .extend([sockets, "LISTEN_PID=1".to_owned()]);
+    }
 
     let channel = match start_init(&plan, &mut state, &mut undo, options, start_by, host) {
         Ok(channel) => channel,

@@ -14,8 +14,17 @@ pub struct Create {
     pub pidfd_socket: Option<PathBuf>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
-    /// Fds after stdio and LISTEN_FDS that the container's process inherits.
+    /// Sockets of a service manager, from fd 3 on (sd_listen_fds(3)).
+    pub listen_fds: u32,
+    /// Fds after stdio and those sockets that the container's process inherits.
     pub preserve_fds: u32,
+}
+
+impl Create {
+    /// This many fds from 3 on are handed over.
+    pub fn inherited_fds(&self) -> u32 {
+        self.listen_fds.saturating_add(self.preserve_fds)
+    }
 }
 
 /// `run`.

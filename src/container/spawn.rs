@@ -78,7 +78,7 @@ pub fn init(
         rootfs_tree,
         sources,
         state,
-        preserve_fds: options.preserve_fds,
+        preserve_fds: options.inherited_fds(),
         no_pivot: options.no_pivot,
         new_keyring: !options.no_new_keyring,
     };

@@ -1,9 +1,11 @@
 //! Flags that no other topic covers: each is acted on.
 
 use std::fs;
-use std::io::Read;
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixListener;
 
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
 
 use crate::support::view;
@@ -18,6 +20,29 @@ fn run_in_shell(t: &Test, bundle: &Bundle, shell: &str, flags: &[&str]) -> Outpu
     command.args(["-c", &format!("{shell}\nexec \"$@\""), "bash"]);
     command.arg(inner.get_program()).args(inner.get_args());
     t.runtime.finish(command)
+}
+
+/// The words that come with a pidfd, and the pid that it stands for.
+fn receive_pidfd(listener: &UnixListener) -> (String, u32) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut bytes = [0; 64];
+    let mut iov = [IoSliceMut::new(&mut bytes)];
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let flags = MsgFlags::empty();
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut iov, Some(&mut space), flags).unwrap();
+    let pidfd = message.cmsgs().unwrap().find_map(|control| match control {
+        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+        _ => None,
+    });
+    let length = message.bytes;
+    let info = format!("/proc/self/fdinfo/{}", pidfd.expect("an fd comes along"));
+    let info = fs::read_to_string(info).unwrap();
+    let pid = info
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:"))
+        .expect("it is a pidfd");
+    let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+    (text, pid.trim().parse().unwrap())
 }
 
 both_views! {
@@ -100,11 +125,22 @@ both_views! {
         let output = t.runtime.call(&["create", "--pidfd-socket", socket, "--bundle", bundle.path(), &bundle.id]);
         output.expect_ok();
         let container = Container::adopt(t, &bundle.id, output);
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "standard");
+        assert_eq!(receive_pidfd(&listener), ("standard".to_owned(), container.pid()));
         container.delete().expect_ok();
+    }
+
+    fn exec_sends_a_pidfd_of_its_process(t) {
+        t.only_orlop("runc 1.1 does not have it");
+        let container = t.sleeper(|_| {});
+        let path = t.dir.join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let flags = ["--detach", "--pidfd-socket", path.to_str().unwrap()];
+        container.exec(&flags, &["sleep"]).expect_ok();
+        let (text, pid) = receive_pidfd(&listener);
+        assert_eq!(text, "setns");
+        let pids = container.verb(&["ps", "--format", "json"]).stdout;
+        assert!(pid != container.pid() && pids.contains(&pid.to_string()), "{pid} is not in {pids}");
+        container.end();
     }
 
     fn exec_with_ignore_paused_waits_for_the_resume(t) {

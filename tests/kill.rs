@@ -65,6 +65,14 @@ both_views! {
         container.delete().expect_ok();
     }
 
+    fn a_paused_container_is_killed_without_a_resume(t) {
+        let container = t.sleeper(|_| {});
+        container.verb(&["pause"]).expect_ok();
+        container.kill("KILL").expect_ok();
+        container.wait_for_status("stopped");
+        container.delete().expect_ok();
+    }
+
     fn a_stopped_container_is_refused(t) {
         let container = t.sleeper(|_| {});
         container.kill("KILL").expect_ok();

@@ -49,6 +49,10 @@ both_views! {
             }
             View::V2 => assert_eq!(report.mount("/sys/fs/cgroup")["fstype"], "cgroup2"),
         }
+        let of_each = if t.view == View::V1 { "/sys/fs/cgroup/memory" } else { "/sys/fs/cgroup" };
+        for flag in ["ro", "nosuid", "nodev", "noexec"] {
+            assert!(report.options(of_each).contains(flag), "{flag}: {:?}", report.options(of_each));
+        }
         let access = &report["paths"]["/sys/fs/cgroup"];
         assert!(access["create"] == "EROFS" || access["create"] == "EACCES", "{access}");
     }
@@ -262,6 +266,22 @@ both_views! {
             assert!(options.contains(expected), "{option} gave {options:?} below");
         }
         umount(below.as_str()).unwrap();
+    }
+
+    fn a_recursive_option_takes_flags_away_below_too(t) {
+        t.only_orlop("runc 1.1 changes nothing here without the flag of mount(2) beside it");
+        let source = shared(t, "shared");
+        let below = format!("{source}/below");
+        fs::create_dir(&below).unwrap();
+        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+        let none: Option<&str> = None;
+        mount(Some("x"), below.as_str(), Some("tmpfs"), flags, none).unwrap();
+        let asked = ["rbind", "rrw", "rsuid", "rexec"];
+        let report = t.report_with(|config| add_mount(config, "/tmp", "bind", &source, &asked));
+        umount(below.as_str()).unwrap();
+        let options = report.options("/tmp/below");
+        assert!(options.contains("rw"), "{options:?}");
+        assert!(!options.contains("nosuid") && !options.contains("noexec"), "{options:?}");
     }
 
     fn tmpcopyup_fills_the_tmpfs_with_what_the_rootfs_has(t) {

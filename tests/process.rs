@@ -213,6 +213,18 @@ both_views! {
         assert_eq!(report["io_priority"], json!((2 << 13) | 6));
     }
 
+    fn the_memory_policy_is_that_of_the_config(t) {
+        t.only_orlop("runc 1.1 ignores it");
+        if !std::path::Path::new("/proc/self/numa_maps").exists() {
+            t.skip("this kernel has no NUMA");
+        }
+        let bundle = t.bundle(&["read", "/proc/self/numa_maps"], |config| {
+            config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0"});
+        });
+        let output = t.run(&bundle);
+        assert!(output.expect_ok().stdout.contains(" bind:0 "), "{output}");
+    }
+
     fn the_personality_is_that_of_the_config(t) {
         t.only_orlop("runc 1.1 ignores it");
         let report = t.report_with(|config| config["linux"]["personality"] = json!({"domain": "LINUX32"}));

@@ -161,6 +161,18 @@ both_views! {
         container.end();
     }
 
+    fn exec_of_a_process_file_is_under_the_same_filter(t) {
+        let container = t.sleeper(|config| config["linux"]["seccomp"] = docker_profile());
+        let file = t.dir.join("process.json");
+        let process = json!({"args": ["/probe", "syscall", "mount", "getpid"], "cwd": "/", "env": ["PATH=/"],
+            "user": {"uid": 0, "gid": 0}});
+        fs::write(&file, process.to_string()).unwrap();
+        let output = t.runtime.call(&["exec", "--process", file.to_str().unwrap(), &container.id]);
+        let seen: Value = serde_json::from_str(&output.expect_ok().stdout).unwrap();
+        assert_eq!(seen, json!({"mount": "EPERM", "getpid": "ok"}));
+        container.end();
+    }
+
     fn an_action_or_operator_that_does_not_exist_is_refused(t) {
         for rule in [
             json!({"names": ["mkdirat"], "action": "SCMP_ACT_NONSENSE"}),

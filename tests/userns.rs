@@ -126,6 +126,20 @@ both_views! {
         assert_eq!(t.run(&bundle).expect_ok().stdout, "reached\n");
     }
 
+    fn a_working_directory_that_only_the_user_may_enter_is_entered(t) {
+        use std::os::unix::fs::PermissionsExt;
+        let bundle = t.bundle(&["report"], |config| {
+            mapped(config);
+            config["process"]["user"] = json!({"uid": 5, "gid": 7});
+            config["process"]["cwd"] = json!("/own");
+        });
+        // The owner is not mapped, so that root in the namespace has no rights here.
+        fs::create_dir(bundle.rootfs("own")).unwrap();
+        std::os::unix::fs::chown(bundle.rootfs("own"), Some(0), Some(FIRST + 7)).unwrap();
+        fs::set_permissions(bundle.rootfs("own"), fs::Permissions::from_mode(0o750)).unwrap();
+        assert_eq!(t.report(&bundle)["cwd"], "/own");
+    }
+
     fn exec_joins_the_user_namespace(t) {
         let container = t.sleeper(mapped);
         let link = fs::read_link(format!("/proc/{}/ns/user", container.pid())).unwrap();

@@ -11,7 +11,7 @@ use crate::support::bundle::{
     add_mount, add_user_namespace, push, set_capabilities, set_namespaces,
 };
 use crate::support::leaks::files;
-use crate::support::{Test, both_views};
+use crate::support::{Container, Test, both_views, probe};
 
 /// As often as the runtime enters the container while something in it lies in wait.
 const ENTRIES: u32 = 20;
@@ -32,7 +32,6 @@ fn may_trace(config: &mut Value) {
     set_capabilities(config, &["CAP_SYS_PTRACE"]);
 }
 
-/// Files that make the bundle's program of the host's own, one a name.
 fn without_mount_namespace(config: &mut Value) {
     set_namespaces(config, &["pid"]);
     config["mounts"] = json!([]);
@@ -41,6 +40,13 @@ fn without_mount_namespace(config: &mut Value) {
     let linux = config["linux"].as_object_mut().unwrap();
     linux.remove("maskedPaths");
     linux.remove("readonlyPaths");
+}
+
+/// A program of the host, as it is reached from any directory of the host.
+fn outside(t: &Test) -> String {
+    let program = t.dir.join("outside");
+    fs::copy(probe::path(), &program).unwrap();
+    format!("/../../../../../../..{}", program.display())
 }
 
 both_views! {
@@ -70,10 +76,18 @@ both_views! {
     }
 
     fn a_process_of_exec_is_not_readable_before_it_is_the_users(t) {
-        // CVE-2016-9962; with the same user and capabilities it would be, were it dumpable.
+        // CVE-2016-9962: it has the container's user and capabilities by then, so only that it
+        // is not dumpable keeps others out. A long PATH is long searched, as that user.
+        let container = t.start(&t.bundle(&["overwrite"], |_| {}));
+        container.wait_for_output("ready");
+        let path = format!("PATH={}/", "/none:".repeat(10_000));
+        for _ in 0..ENTRIES {
+            let args = ["exec", "--env", &path, &container.id, "probe", "exit", "0"];
+            t.runtime.call(&args).expect_ok();
+        }
         // After execve it is the probe, which is the container's own.
-        let said = after_entries(t, &["overwrite"], |_| {});
-        assert!(!said.contains("held"), "{said}");
+        assert!(!container.output().contains("held"), "{}", container.output());
+        container.end();
     }
 
     fn the_runtimes_program_cannot_be_written_to_by_who_holds_it(t) {
@@ -158,7 +172,7 @@ both_views! {
         let args = ["--debug", "--log", log, "create", "--bundle", bundle.path(), &bundle.id];
         let created = t.runtime.call(&args);
         created.expect_ok();
-        let container = crate::support::Container::adopt(t, &bundle.id, created);
+        let container = Container::adopt(t, &bundle.id, created);
         container.start().expect_ok();
         container.delete_force().expect_ok();
     }
@@ -180,22 +194,24 @@ both_views! {
 
     fn no_fd_number_is_a_hook(t) {
         // CVE-2024-21626, by the path of a hook that init runs.
-        for number in 3..20 {
-            let climb = "../../../../../../../..";
-            let path = format!("/proc/self/fd/{number}/{climb}{}", t.runtime.program.display());
+        let outside = outside(t);
+        for number in 3..16 {
+            let path = format!("/proc/self/fd/{number}{outside}");
             let bundle = t.bundle(&["exit", "0"], |config| {
-                config["hooks"] = json!({"startContainer": [{"path": path}]});
+                config["hooks"] = json!({"startContainer": [
+                    {"path": path, "args": ["probe", "exit", "0"]},
+                ]});
             });
             assert_ne!(t.run(&bundle).code(), 0, "fd {number} leads to a program");
         }
     }
 
     fn no_fd_number_is_a_program_of_exec(t) {
+        let outside = outside(t);
         let container = t.sleeper(|_| {});
-        for number in 3..20 {
-            let climb = "../../../../../../../..";
-            let path = format!("/proc/self/fd/{number}/{climb}{}", t.runtime.program.display());
-            let output = t.runtime.call(&["exec", &container.id, &path, "--version"]);
+        for number in 3..16 {
+            let path = format!("/proc/self/fd/{number}{outside}");
+            let output = t.runtime.call(&["exec", &container.id, &path, "echo", "it ran"]);
             assert_eq!(output.stdout, "", "fd {number} leads to a program");
         }
         container.end();
@@ -228,7 +244,7 @@ both_views! {
         // From inside of the volume, and from the bundle's rootfs, it is the host's directory.
         symlink(&outside, volume.join("b")).unwrap();
         let before = files(&outside);
-        let swapper = Command::new(crate::support::probe::path())
+        let swapper = Command::new(probe::path())
             .args(["swap", volume.join("a").to_str().unwrap(), volume.join("b").to_str().unwrap()])
             .spawn();
         let mut swapper = swapper.unwrap();

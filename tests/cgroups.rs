@@ -76,8 +76,48 @@ v1_only! {
     }
 
     fn the_oom_killer_can_be_disabled(t) {
-        check_v1(t, "memory", json!({"memory": {"limit": 64 << 20, "disableOOMKiller": true}}), &[
-            ("memory.limit_in_bytes", "67108864")]);
+        for (asked, shown) in [(true, "oom_kill_disable 1"), (false, "oom_kill_disable 0")] {
+            let container = t.create(&t.bundle(&["exit", "0"], |config| {
+                config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20, "disableOOMKiller": asked});
+            }));
+            let text = read(&container, t, "memory", "memory.oom_control");
+            assert!(text.contains(shown), "{text}");
+            container.delete().expect_ok();
+        }
+    }
+
+    fn accounting_without_hierarchy_is_not_passed_over(t) {
+        t.only_orlop("runc 1.1 ignores it");
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20, "useHierarchy": false});
+        });
+        // Linux 5.11 and later have nothing but hierarchies.
+        t.try_create(&bundle).expect_code(1).expect_words("memory.use_hierarchy");
+    }
+
+    fn limits_of_a_cgroup_that_was_there_are_raised_in_the_order_that_the_kernel_wants(t) {
+        const MEMSW: &str = "memory.memsw.limit_in_bytes";
+        let memory = hierarchy("memory").unwrap();
+        if !memory.join(MEMSW).exists() {
+            t.skip("this kernel does not account swap");
+        }
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20, "swap": 96 << 20});
+        });
+        let dir = memory.join(&t.tag).join(&bundle.id);
+        fs::create_dir(&dir).unwrap();
+        for file in ["memory.limit_in_bytes", MEMSW] {
+            fs::write(dir.join(file), "33554432").unwrap();
+        }
+        let container = t.create(&bundle);
+        assert_eq!(read(&container, t, "memory", "memory.limit_in_bytes"), "67108864");
+        assert_eq!(read(&container, t, "memory", MEMSW), "100663296");
+        container.delete().expect_ok();
+    }
+
+    fn a_cgroup_can_be_idle(t) {
+        t.only_orlop("runc 1.1 ignores it");
+        check_v1(t, "cpu", json!({"cpu": {"idle": 1}}), &[("cpu.idle", "1")]);
     }
 
     fn the_memory_limit_ends_a_program_that_wants_more(t) {
@@ -182,6 +222,31 @@ both_views! {
         }
     }
 
+    fn a_cgroup_that_was_there_gets_the_device_rules_too(t) {
+        let bundle = t.bundle(&["mknod", "/tmp/kmsg", "c", "1", "11"], |config| {
+            config["root"]["readonly"] = json!(false);
+            set_capabilities(config, &["CAP_MKNOD", "CAP_SYSLOG"]);
+        });
+        for (_, point) in view::hierarchies() {
+            fs::create_dir(point.join(&t.tag).join(&bundle.id)).unwrap();
+        }
+        let seen: Value = serde_json::from_str(&t.run(&bundle).expect_ok().stdout).unwrap();
+        assert_eq!(seen, json!({"mknod": "ok", "open": "EPERM"}));
+    }
+
+    fn huge_pages_are_limited(t) {
+        if t.view == View::V1 && hierarchy("hugetlb").is_none() {
+            t.skip("the hugetlb controller is not on v1 here");
+        }
+        let asked = json!([{"pageSize": "2MB", "limit": 4 << 20}]);
+        let container = t.create(&t.bundle(&["exit", "0"], |config| {
+            config["linux"]["resources"]["hugepageLimits"] = asked;
+        }));
+        let file = if t.view == View::V1 { "hugetlb.2MB.limit_in_bytes" } else { "hugetlb.2MB.max" };
+        assert_eq!(read(&container, t, "hugetlb", file), "4194304");
+        container.delete().expect_ok();
+    }
+
     fn a_later_device_rule_wins(t) {
         let bundle = t.bundle(&["mknod", "/tmp/kmsg", "c", "1", "11"], |config| {
             config["root"]["readonly"] = json!(false);
@@ -255,6 +320,20 @@ both_views! {
         }));
         container.wait_for_output("ready");
         container.delete_force().expect_ok();
+    }
+
+    fn processes_that_outlive_init_are_killed_by_delete(t) {
+        if t.view == View::V2 {
+            t.only_orlop("runc 1.1 leaves the cgroup behind");
+        }
+        let container = t.start(&t.bundle(&["spawn"], |config| {
+            config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "pid");
+        }));
+        container.wait_for_output("ready");
+        let init = nix::unistd::Pid::from_raw(i32::try_from(container.pid()).unwrap());
+        nix::sys::signal::kill(init, nix::sys::signal::Signal::SIGKILL).unwrap();
+        container.wait_for_status("stopped");
+        container.delete().expect_ok();
     }
 
     fn a_cgroup_that_holds_a_process_is_refused(t) {

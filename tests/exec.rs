@@ -63,6 +63,28 @@ both_views! {
         container.end();
     }
 
+    fn the_keyring_is_the_containers(t) {
+        let container = t.sleeper(|_| {});
+        let report = report(&container, &[]);
+        let keyring = report["keyring"].as_str().unwrap();
+        assert!(keyring.ends_with(&format!(";_ses.{}", container.id)), "{keyring}");
+        container.end();
+    }
+
+    fn the_time_namespace_is_the_containers(t) {
+        t.only_orlop("runc 1.1 has no time namespaces");
+        let container = t.sleeper(|config| {
+            push(config, "/linux/namespaces", json!({"type": "time"}));
+            config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 70000}});
+        });
+        let report = report(&container, &[]);
+        let init = fs::read_link(format!("/proc/{}/ns/time", container.pid())).unwrap();
+        assert_eq!(report["namespaces"]["time"], json!(init));
+        let (boot, mono) = (&report["clocks"]["boottime"], &report["clocks"]["monotonic"]);
+        assert!(boot.as_i64().unwrap() - mono.as_i64().unwrap() > 60000, "{}", report["clocks"]);
+        container.end();
+    }
+
     fn the_keyring_of_a_container_without_a_new_one_is_kept(t) {
         let bundle = t.bundle(&["sleep"], |_| {});
         let created = t.runtime.call(&["create", "--no-new-keyring", "--bundle", bundle.path(), &bundle.id]);

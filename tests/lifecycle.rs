@@ -145,6 +145,13 @@ both_views! {
         assert_eq!(output.stderr, "");
     }
 
+    fn force_delete_takes_a_directory_without_a_state(t) {
+        let dir = t.runtime.root.join(&t.tag);
+        std::fs::create_dir(&dir).unwrap();
+        t.runtime.call(&["delete", "--force", &t.tag]).expect_ok();
+        assert!(!dir.exists());
+    }
+
     fn delete_without_force_of_nothing_fails(t) {
         t.runtime.call(&["delete", &t.tag]).expect_error("container does not exist");
     }

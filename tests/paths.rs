@@ -97,7 +97,7 @@ both_views! {
 
     fn a_readonly_path_keeps_the_flags_of_its_mount(t) {
         let bundle = t.bundle(&["report"], |config| {
-            crate::support::bundle::add_mount(config, "/tmp", "tmpfs", "tmpfs", &["nosuid", "nodev", "noexec"]);
+            add_mount(config, "/tmp", "tmpfs", "tmpfs", &["nosuid", "nodev", "noexec"]);
             config["linux"]["readonlyPaths"] = json!(["/tmp"]);
         });
         let report = t.report(&bundle);

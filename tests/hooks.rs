@@ -69,6 +69,16 @@ fn own_mount_namespace() -> Value {
 }
 
 both_views! {
+    fn a_hook_that_fails_may_say_anything(t) {
+        let script = "head -c 30000 /dev/zero | tr '\\000' '\\001'; exit 3";
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            config["hooks"] = json!({"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script],
+                "env": ["PATH=/bin:/usr/bin"]}]});
+        });
+        let output = t.run(&bundle);
+        output.expect_error("exit status 3");
+    }
+
     fn each_hook_runs_in_its_namespace(t) {
         let kinds = [HOST_HOOKS, &["startContainer"]].concat();
         let bundle = bundle_with(t, &kinds, &["sleep"], |_| {});

@@ -79,10 +79,8 @@ both_views! {
 
     fn options_that_came_later_set_their_flags_too(t) {
         t.only_orlop("runc 1.1 knows neither nosymfollow nor lazytime");
-        for (option, flag) in [("nosymfollow", "nosymfollow")] {
-            let report = t.report_with(|config| add_mount(config, "/tmp", "tmpfs", "tmpfs", &[option]));
-            assert!(report.options("/tmp").contains(flag), "{option} gave {:?}", report.options("/tmp"));
-        }
+        let report = t.report_with(|config| add_mount(config, "/tmp", "tmpfs", "tmpfs", &["nosymfollow"]));
+        assert!(report.options("/tmp").contains("nosymfollow"), "{:?}", report.options("/tmp"));
         for (option, flag) in [("dirsync", "dirsync"), ("lazytime", "lazytime")] {
             let report = t.report_with(|config| add_mount(config, "/tmp", "tmpfs", "tmpfs", &[option]));
             assert!(report.super_options("/tmp").contains(flag), "{option} gave {:?}", report.mount("/tmp"));

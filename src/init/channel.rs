@@ -12,11 +12,15 @@ use nix::sys::socket::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Result, Step, Target};
 use crate::sys::socket::accept;
 
-/// An error's frame may hold paths and a hook's output; what is longer is cut by its sender.
+/// Longest frame. An error may hold names of the config and a hook's output, so its sender cuts
+/// its texts: at worst a byte of them takes six in JSON.
 const MAX_FRAME: usize = 64 << 10;
+const MAX_STEP: usize = 6 << 10;
+const MAX_TARGET: usize = 2 << 10;
+const MAX_HINT: usize = 1 << 10;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Message {
@@ -76,8 +80,8 @@ impl Channel {
             // The two of every run need no JSON.
             Message::Ready => b"r".to_vec(),
             Message::Go => b"g".to_vec(),
-            other => serde_json::to_vec(other)
-                .map_err(|error| Error::new(format!("encode a message: {error}")))?,
+            Message::Warn(warning) => encode(&Message::Warn(cut(warning, MAX_STEP)))?,
+            other => encode(other)?,
         };
         send(self.fd.as_raw_fd(), &frame, MsgFlags::MSG_NOSIGNAL)
             .map(drop)
@@ -127,9 +131,34 @@ impl Channel {
 /// Tell the peer of `fd` why we end. Works on the bare number, as a panic hook has no more;
 /// that nobody listens any more changes nothing.
 pub fn send_failure(fd: RawFd, error: &Error) {
-    if let Ok(frame) = serde_json::to_vec(&Message::Failed(error.clone())) {
+    let short = Error {
+        step: cut(&error.step, MAX_STEP),
+        target: error.target.as_ref().map(|target| match target {
+            Target::Field(pointer) => Target::Field(cut(pointer, MAX_TARGET)),
+            Target::Path(path) => Target::Path(cut(path, MAX_TARGET)),
+        }),
+        hint: error.hint.as_ref().map(|hint| cut(hint, MAX_HINT)),
+        ..error.clone()
+    };
+    if let Ok(frame) = encode(&Message::Failed(short)) {
         let _ = send(fd, &frame, MsgFlags::MSG_NOSIGNAL);
     }
+}
+
+fn encode(message: &Message) -> Result<Vec<u8>> {
+    serde_json::to_vec(message).map_err(|error| Error::new(format!("encode a message: {error}")))
+}
+
+/// The first `most` bytes of a text, or a few less where a character would be split.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let mut end = most;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}...", &text[..end])
 }
 
 /// The listening socket on which a created container waits for `start`.
@@ -178,6 +207,16 @@ mod tests {
         a.send(&failed).unwrap();
         assert_eq!(b.receive().unwrap(), Some(Message::Ready));
         assert_eq!(b.receive().unwrap(), Some(failed));
+        let long = "\u{1}".repeat(20_000);
+        let error = Error::new(&long).with_path(&long).with_hint(&long);
+        send_failure(a.raw_fd(), &error);
+        let Some(Message::Failed(short)) = b.receive().unwrap() else {
+            panic!("not a failure");
+        };
+        assert_eq!(short.step, format!("{}...", &long[..MAX_STEP]));
+        a.send(&Message::Warn("ü".repeat(20_000))).unwrap();
+        let warning = format!("{}...", "ü".repeat(MAX_STEP / 2));
+        assert_eq!(b.receive().unwrap(), Some(Message::Warn(warning)));
         drop(a);
         assert_eq!(b.receive().unwrap(), None);
         assert!(b.wait_for_go().is_err());

@@ -3,10 +3,10 @@
 //! Both sides are walked by fd and no link is followed; the tree belongs to the image.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::dir::Dir;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 
@@ -95,7 +95,6 @@ fn own(fd: BorrowedFd, stat: &FileStat) -> Result<()> {
 }
 
 fn own_at(dir: BorrowedFd, name: &std::ffi::CStr, stat: &FileStat) -> Result<()> {
-    debug_assert_ne!(dir.as_raw_fd(), AT_FDCWD.as_raw_fd());
     fchownat(
         dir,
         name,

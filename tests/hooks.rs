@@ -205,6 +205,48 @@ both_views! {
         assert_eq!(note(t, "createRuntime")["env"], json!([]));
     }
 
+    fn hooks_start_in_the_bundle_or_in_the_rootfs(t) {
+        let kinds = ["prestart", "createRuntime", "createContainer", "startContainer"];
+        let bundle = bundle_with(t, &kinds, &["exit", "0"], |_| {});
+        t.run(&bundle).expect_ok();
+        for (kind, cwd) in [
+            ("prestart", bundle.dir.clone()), ("createRuntime", bundle.dir.clone()),
+            ("createContainer", bundle.rootfs("")), ("startContainer", "/".into()),
+        ] {
+            assert_eq!(note(t, kind)["cwd"].as_str().unwrap().trim_end_matches('/'),
+                cwd.to_str().unwrap().trim_end_matches('/'), "{kind}");
+        }
+    }
+
+    fn start_container_hooks_are_under_the_filter_and_the_others_are_not(t) {
+        let kinds = ["createRuntime", "createContainer", "startContainer"];
+        let bundle = bundle_with(t, &kinds, &["exit", "0"], |config| {
+            config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+                {"names": ["reboot"], "action": "SCMP_ACT_ERRNO"}]});
+        });
+        t.run(&bundle).expect_ok();
+        for (kind, mode) in [("createRuntime", "0"), ("createContainer", "0"), ("startContainer", "2")] {
+            assert_eq!(note(t, kind)["seccomp"], mode, "{kind}");
+        }
+    }
+
+    fn hooks_get_neither_files_nor_ignored_signals_of_the_caller(t) {
+        t.only_orlop("runc 1.1 hands both on");
+        let kinds = [HOST_HOOKS, &["startContainer"]].concat();
+        let bundle = bundle_with(t, &kinds, &["exit", "0"], |_| {});
+        let inner = t.runtime.command(&["run", "--bundle", bundle.path(), &bundle.id]);
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", "trap '' TERM HUP USR1; exec 7</etc 8</proc; exec \"$@\"", "bash"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        t.runtime.finish(command).expect_ok();
+        for kind in kinds {
+            let note = note(t, kind);
+            let open: Vec<&String> = note["fds"].as_object().unwrap().keys().collect();
+            assert_eq!(open, ["0", "1", "2"], "{kind}: {:#}", note["fds"]);
+            assert_eq!(note["ignored"], "0000000000000000", "{kind}");
+        }
+    }
+
     fn a_hook_that_fails_before_the_start_stops_the_create(t) {
         for kind in ["prestart", "createRuntime", "createContainer"] {
             let bundle = bundle_with(t, &["poststop"], &["exit", "0"], |config| {

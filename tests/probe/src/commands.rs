@@ -191,6 +191,7 @@ fn hook(argv: &[String], out: &str, rest: &[String]) -> Outcome {
     io::stdin()
         .read_to_string(&mut stdin)
         .map_err(|e| e.to_string())?;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let seen = json!({
         "argv": argv,
         "env": report::environment(),
@@ -199,6 +200,9 @@ fn hook(argv: &[String], out: &str, rest: &[String]) -> Outcome {
         "namespaces": report::namespaces(),
         "root": files::names("/"),
         "uid": sys::ids().0[1],
+        "fds": files::descriptors(),
+        "ignored": report::field(&status, "SigIgn"),
+        "seccomp": report::field(&status, "Seccomp"),
         "state": serde_json::from_str::<Value>(&stdin).unwrap_or_else(|_| json!(stdin)),
     });
     let mut file = OpenOptions::new()

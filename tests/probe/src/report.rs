@@ -142,7 +142,7 @@ pub fn namespaces() -> Value {
 }
 
 /// One field of /proc/self/status.
-fn field(status: &str, name: &str) -> Value {
+pub fn field(status: &str, name: &str) -> Value {
     status
         .lines()
         .filter_map(|line| line.split_once(':'))

@@ -111,7 +111,8 @@ impl Error {
         if let Some(Target::Field(pointer)) = self.target.take_if(|t| matches!(t, Target::Field(_)))
         {
             let file = file.as_ref().display();
-            self.step = format!("{} ({file}: {pointer})", self.step);
+            let place = if pointer.is_empty() { "" } else { ": " };
+            self.step = format!("{} ({file}{place}{pointer})", self.step);
         }
         self
     }
@@ -201,8 +202,12 @@ impl fmt::Display for Error {
         if let Some(errno) = self.errno() {
             write!(f, ": {}", errno_text(errno))?;
         }
-        if let Some(Target::Field(pointer)) = &self.target {
-            write!(f, " (config.json: {pointer})")?;
+        match &self.target {
+            // The empty pointer is the whole document, of which the step speaks.
+            Some(Target::Field(pointer)) if !pointer.is_empty() => {
+                write!(f, " (config.json: {pointer})")?;
+            }
+            _ => {}
         }
         if let Some(hint) = &self.hint {
             write!(f, " ({hint})")?;

@@ -65,7 +65,7 @@ pub fn exec(
             .try_clone_to_owned()
             .step("duplicate a pidfd")?,
         namespaces: &state.orlop.namespaces,
-        rootfs: &state.config.rootfs,
+        chroot: state.chroot(),
         privileged: host.capabilities() & SYS_ADMIN != 0,
         container_id: &state.id,
         preserve_fds: options.preserve_fds,

@@ -141,7 +141,7 @@ fn open_namespaces(plan: &Plan) -> Result<(Vec<Opened>, Vec<Opened>)> {
 fn host_trees(plan: &Plan, host: &Host) -> Result<(Option<OwnedFd>, Vec<Option<OwnedFd>>)> {
     let namespaces = &plan.namespaces;
     if !namespaces.has(NamespaceKind::User)
-        || !namespaces.has(NamespaceKind::Mount)
+        || !namespaces.is_new(NamespaceKind::Mount)
         || host.is_rootless()
     {
         return Ok((None, Vec::new()));

@@ -204,6 +204,15 @@ impl State {
         }
     }
 
+    /// The rootfs, where init has entered it by chroot(2): without a mount namespace made for
+    /// the container.
+    pub fn chroot(&self) -> Option<&std::path::Path> {
+        let mount = runc_name(NamespaceKind::Mount);
+        let made = |n: &Namespace| n.kind == mount && n.path.as_os_str().is_empty();
+        let has_own = self.config.namespaces.iter().any(made);
+        (!has_own).then_some(self.config.rootfs.as_path())
+    }
+
     /// What the specification calls the state, for hooks and for a seccomp agent. `pid` is
     /// how the reader sees init, `None` once it is gone.
     pub fn oci(&self, status: Status, pid: Option<i32>) -> OciState<'_> {

@@ -27,8 +27,8 @@ pub struct Handed<'a> {
     /// The container's init, whose namespaces are joined.
     pub init: OwnedFd,
     pub namespaces: &'a [NamespaceKind],
-    /// To be entered where there is no mount namespace that brings it.
-    pub rootfs: &'a Path,
+    /// Init's root, where that is not the root of a mount namespace of the container's own.
+    pub chroot: Option<&'a Path>,
     /// Whether we have privileges on the host, or get them only inside the container's user
     /// namespace.
     pub privileged: bool,
@@ -52,10 +52,15 @@ pub fn join_namespaces(process: &Process, handed: &Handed, line: &Channel) -> Re
     if handed.privileged {
         process::set_oom_score(process)?;
     }
-    if !handed.namespaces.contains(&NamespaceKind::Mount) {
-        root::change_root(handed.rootfs)?;
+    let joins_mounts = handed.namespaces.contains(&NamespaceKind::Mount);
+    // With the host's privileges, while we have them; but to join mounts is to leave it again.
+    if let Some(rootfs) = handed.chroot.filter(|_| !joins_mounts) {
+        root::change_root(rootfs)?;
     }
     namespaces::join_all_of(&handed.init, handed.namespaces.iter().copied())?;
+    if let Some(rootfs) = handed.chroot.filter(|_| joins_mounts) {
+        root::change_root(rootfs)?;
+    }
     if handed.namespaces.contains(&NamespaceKind::User) {
         namespaces::become_root()?;
     }

@@ -27,7 +27,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{chdir, setsid};
+use nix::unistd::{chdir, fchdir, setsid};
 
 use self::channel::{Channel, Gate, Message};
 use self::namespaces::Opened;
@@ -92,13 +92,16 @@ pub fn run(plan: &Plan, mut handed: Handed) -> Infallible {
 fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
     leave_the_runtime(handed)?;
     enter_cgroup_and_namespaces(plan, handed)?;
-    if plan.namespaces.has(NamespaceKind::Mount) {
+    if plan.namespaces.is_new(NamespaceKind::Mount) {
         let root = build_rootfs(plan, handed)?;
-        run_hooks_before_pivot(plan, handed, &root)?;
+        run_hooks_before_entering(plan, handed, || fchdir(&root))?;
         enter_rootfs(plan, handed, &root)?;
     } else {
-        run_hooks_of_runtime(plan, handed)?;
-        root::change_root(&plan.rootfs.path)?;
+        // Others live in this mount namespace, the host perhaps: nothing is mounted in it, and
+        // a pivot_root would be theirs, too.
+        let rootfs = &plan.rootfs.path;
+        run_hooks_before_entering(plan, handed, || chdir(rootfs))?;
+        root::change_root(rootfs)?;
     }
     configure_namespaces(plan)?;
     become_process(&plan.process, &handed.channel)
@@ -205,7 +208,11 @@ fn build_rootfs(plan: &Plan, handed: &mut Handed) -> Result<RootFs> {
     Ok(root)
 }
 
-fn run_hooks_before_pivot(plan: &Plan, handed: &Handed, root: &RootFs) -> Result<()> {
+fn run_hooks_before_entering(
+    plan: &Plan,
+    handed: &Handed,
+    enter: impl FnOnce() -> nix::Result<()>,
+) -> Result<()> {
     run_hooks_of_runtime(plan, handed)?;
     let hooks = &plan.hooks.create_container;
     if hooks.is_empty() {
@@ -214,7 +221,7 @@ fn run_hooks_before_pivot(plan: &Plan, handed: &Handed, root: &RootFs) -> Result
     let pid = nix::unistd::getpid().as_raw();
     let text = handed.state.oci(Status::Creating, Some(pid)).to_text()?;
     // The hooks inherit it: in them every fd but stdio is closed by the time they could enter.
-    nix::unistd::fchdir(root).step("enter the rootfs")?;
+    enter().step_on("enter the rootfs", &plan.rootfs.path)?;
     hooks::run("createContainer", hooks, &text, &|| Ok(()))
 }
 

@@ -28,6 +28,15 @@ fn after_entries(t: &Test, attack: &[&str], edit: impl FnOnce(&mut Value)) -> St
     said
 }
 
+/// Enter as often; a long PATH is long searched, as the container's user.
+fn enter_slowly(t: &Test, container: &Container) {
+    let path = format!("PATH={}/", "/none:".repeat(10_000));
+    for _ in 0..ENTRIES {
+        let args = ["exec", "--env", &path, &container.id, "probe", "exit", "0"];
+        t.runtime.call(&args).expect_ok();
+    }
+}
+
 fn may_trace(config: &mut Value) {
     set_capabilities(config, &["CAP_SYS_PTRACE"]);
 }
@@ -77,14 +86,10 @@ both_views! {
 
     fn a_process_of_exec_is_not_readable_before_it_is_the_users(t) {
         // CVE-2016-9962: it has the container's user and capabilities by then, so only that it
-        // is not dumpable keeps others out. A long PATH is long searched, as that user.
+        // is not dumpable keeps others out.
         let container = t.start(&t.bundle(&["overwrite"], |_| {}));
         container.wait_for_output("ready");
-        let path = format!("PATH={}/", "/none:".repeat(10_000));
-        for _ in 0..ENTRIES {
-            let args = ["exec", "--env", &path, &container.id, "probe", "exit", "0"];
-            t.runtime.call(&args).expect_ok();
-        }
+        enter_slowly(t, &container);
         // After execve it is the probe, which is the container's own.
         assert!(!container.output().contains("held"), "{}", container.output());
         container.end();
@@ -92,11 +97,16 @@ both_views! {
 
     fn the_runtimes_program_cannot_be_written_to_by_who_holds_it(t) {
         // CVE-2019-5736: held while it runs, opened for writing when it does not any more.
-        let said = after_entries(t, &["overwrite"], may_trace);
+        let container = t.start(&t.bundle(&["overwrite"], may_trace));
+        container.wait_for_output("ready");
+        enter_slowly(t, &container);
+        container.wait_for_output("opened for writing");
+        let said = container.output();
         assert!(!said.contains("writing: ok"), "{said}");
         if !t.runtime.is_reference {
             assert!(said.contains("writing: EROFS"), "{said}");
         }
+        container.end();
     }
 
     fn who_shares_the_pid_namespace_cannot_look_into_a_new_user_namespace(t) {
@@ -130,6 +140,26 @@ both_views! {
         let container = t.start(&bundle);
         container.wait_for_output("ready");
         assert_eq!(container.exec(&[], &["read", "/mark"]).expect_ok().stdout, "inside\n");
+        container.end();
+    }
+
+    fn a_mount_namespace_that_is_joined_keeps_its_root(t) {
+        // It may be the host's, whose every process a pivot_root would take along.
+        t.only_orlop("runc 1.1 changes the root of all that live there");
+        let bundle = t.bundle(&["sleep"], |config| {
+            without_mount_namespace(config);
+            let path = format!("/proc/{}/ns/mnt", std::process::id());
+            push(config, "/linux/namespaces", json!({"type": "mount", "path": path}));
+            config["hooks"] = json!({"createContainer": [
+                {"path": probe::path(), "args": ["probe", "write", "hooked", "yes"]},
+            ]});
+        });
+        bundle.add_file("mark", "inside");
+        let container = t.start(&bundle);
+        container.wait_for_output("ready");
+        assert!(t.dir.exists(), "the root is another one");
+        assert_eq!(container.exec(&[], &["read", "/mark"]).expect_ok().stdout, "inside\n");
+        assert!(bundle.rootfs("hooked").exists(), "createContainer runs in the rootfs");
         container.end();
     }
 

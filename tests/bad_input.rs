@@ -106,6 +106,14 @@ both_views! {
         refused(t, &bundle, "no such file or directory");
     }
 
+    fn a_rootfs_that_is_no_directory(t) {
+        t.only_orlop("runc has other words for it");
+        for path in ["nowhere", "config.json"] {
+            let bundle = t.bundle(&["exit", "0"], |config| config["root"]["path"] = json!(path));
+            refused(t, &bundle, "invalid rootfs");
+        }
+    }
+
     fn a_config_without_a_process(t) {
         let bundle = t.bundle(&["exit", "0"], |config| remove(config, "", "process"));
         refused(t, &bundle, "process property must not be empty");

@@ -131,6 +131,14 @@ v1_only! {
         assert_eq!(t.run(&enough).expect_ok().stdout, "ok\n");
     }
 
+    fn a_create_that_the_memory_limit_ends_says_so(t) {
+        t.only_orlop("runc 1.1 needs more than that itself, and says it in other words");
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            config["linux"]["resources"]["memory"] = json!({"limit": 32 << 10, "swap": 32 << 10});
+        });
+        t.try_create(&bundle).expect_code(1).expect_words("OOM-killed");
+    }
+
     fn cpu_shares_and_quota_are_set(t) {
         check_v1(t, "cpu", json!({"cpu": {"shares": 512, "quota": 20_000, "period": 50_000}}), &[
             ("cpu.shares", "512"), ("cpu.cfs_quota_us", "20000"), ("cpu.cfs_period_us", "50000")]);

@@ -118,6 +118,18 @@ both_views! {
         before.assert_unchanged(t, "after a failed create");
     }
 
+    fn what_a_hook_left_in_the_container_ends_with_a_failed_create(t) {
+        t.only_orlop("runc 1.1 leaves it to run on");
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            // Without a pid namespace the end of init is not the end of all.
+            config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "pid");
+            config["hooks"]["createContainer"] = json!([
+                {"path": "/bin/sh", "args": ["sh", "-c", "sleep 1000 > /dev/null 2>&1 &"], "env": ["PATH=/usr/bin:/bin"]},
+                {"path": "/bin/false"}]);
+        });
+        undone(t, &bundle).expect_words("createContainer hook #1");
+    }
+
     fn a_failed_create_can_be_tried_again(t) {
         let mut bundle = t.bundle(&["exit", "6"], |config| add_mount(config, "/tmp", "nonsensefs", "x", &[]));
         undone(t, &bundle);

@@ -9,7 +9,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
 
 use crate::support::view;
-use crate::support::{Bundle, Container, Output, Probe, Test, View, both_views};
+use crate::support::{Bundle, Container, Output, Probe, Test, View, both_views, wait_until};
 
 /// `run` with flags, by a shell that opens files before.
 fn run_in_shell(t: &Test, bundle: &Bundle, shell: &str, flags: &[&str]) -> Output {
@@ -114,6 +114,29 @@ both_views! {
         let bundle = t.bundle(&["exit", "4"], |_| {});
         t.runtime.call(&["run", "-no-subreaper", "-bundle", bundle.path(), &bundle.id]).expect_code(4);
         t.runtime.call(&["run", "--no-subreaper", &format!("--bundle={}", bundle.path()), &bundle.id]).expect_code(4);
+    }
+
+    fn run_is_the_subreaper_unless_that_is_not_wanted(t) {
+        for (flags, expected) in [(&[][..], true), (&["--no-subreaper"], false)] {
+            let note = t.dir.join("parent");
+            let _ = fs::remove_file(&note);
+            // An orphan, that notes who has become its parent.
+            let orphan = format!("sleep 0.1; read pid comm state parent rest < /proc/self/stat; \
+                cat /proc/$parent/cmdline > {0}.new; mv {0}.new {0}", note.display());
+            let bundle = t.bundle(&["sleep"], |config| {
+                let script = format!("({orphan}) > /dev/null 2>&1 &");
+                config["hooks"]["createRuntime"] = json!([
+                    {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]);
+            });
+            let args = [&["run"], flags, &["--bundle", bundle.path(), &bundle.id]].concat();
+            let running = t.runtime.spawn(t.runtime.command(&args));
+            wait_until("the note", || note.exists());
+            let parent = fs::read_to_string(&note).unwrap();
+            assert_eq!(parent.contains(bundle.path()), expected, "with {flags:?}: {parent:?}");
+            wait_until("the container", || running.stdout().contains("ready"));
+            t.runtime.call(&["kill", &bundle.id, "KILL"]).expect_ok();
+            running.wait().expect_code(137);
+        }
     }
 
     fn the_pidfd_socket_gets_a_pidfd_of_init(t) {

@@ -111,6 +111,19 @@ both_views! {
         container.delete().expect_ok();
     }
 
+    fn run_in_the_foreground_keeps_sigurg_to_itself(t) {
+        t.only_orlop("runc 1.1 forwards it, newer ones do not");
+        // Callers written in Go get it at random and hand it on.
+        let bundle = t.bundle(&["exit-on-term", "44"], |_| {});
+        let running = t.runtime.spawn(t.runtime.command(&["run", "--bundle", bundle.path(), &bundle.id]));
+        wait_until("init that listens", || running.stdout().contains("ready"));
+        running.signal(Signal::SIGURG);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert_eq!(t.runtime.call(&["exec", &bundle.id, "/probe", "exit", "5"]).code(), 5, "it still runs");
+        running.signal(Signal::SIGTERM);
+        running.wait().expect_code(44);
+    }
+
     fn run_in_the_foreground_forwards_signals(t) {
         let bundle = t.bundle(&["exit-on-term", "44"], |_| {});
         let running = t.runtime.spawn(t.runtime.command(&["run", "--bundle", bundle.path(), &bundle.id]));

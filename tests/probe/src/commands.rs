@@ -125,6 +125,7 @@ fn exit_on_term(status: i32) -> Outcome {
         libc::SIGINT,
         libc::SIGHUP,
         libc::SIGUSR1,
+        libc::SIGURG,
         REAL_TIME_3,
     ] {
         // SAFETY: the handler only calls _exit, which is async-signal-safe.

@@ -5,6 +5,7 @@ mod cgroup;
 mod cli;
 mod container;
 mod error;
+mod fd_socket;
 mod hooks;
 mod host;
 mod init;

@@ -32,4 +32,5 @@ mod seccomp;
 mod security;
 mod support;
 mod sysctl;
+mod terminal;
 mod userns;

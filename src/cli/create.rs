@@ -35,6 +35,10 @@ pub fn flags(command: Command) -> Command {
         )
         .arg(path("pid-file", "FILE").help("specify the file to write the process id to"))
         .arg(
+            path("console-socket", "SOCKET")
+                .help("AF_UNIX socket which will receive the master end of the container's pty"),
+        )
+        .arg(
             path("pidfd-socket", "SOCKET")
                 .help("AF_UNIX socket which will receive a pidfd of the init process"),
         )
@@ -50,6 +54,8 @@ pub fn options(matches: &ArgMatches) -> Create {
     Create {
         bundle: path_of(matches, "bundle").unwrap_or_else(|| ".".into()),
         pid_file: path_of(matches, "pid-file"),
+        console_socket: path_of(matches, "console-socket"),
+        detach: true,
         pidfd_socket: path_of(matches, "pidfd-socket"),
         no_pivot: matches.get_flag("no-pivot"),
         no_new_keyring: matches.get_flag("no-new-keyring"),
@@ -82,6 +88,7 @@ mod tests {
             "-bundle",
             "/b",
             "--pid-file=/p",
+            "--console-socket=/c",
             "--pidfd-socket",
             "/s",
             "-no-pivot",
@@ -93,6 +100,8 @@ mod tests {
         let expected = Create {
             bundle: "/b".into(),
             pid_file: Some("/p".into()),
+            console_socket: Some("/c".into()),
+            detach: true,
             pidfd_socket: Some("/s".into()),
             no_pivot: true,
             no_new_keyring: true,
@@ -102,6 +111,7 @@ mod tests {
         assert_eq!(given.unwrap(), expected);
         let nothing = Create {
             bundle: ".".into(),
+            detach: true,
             ..Create::default()
         };
         assert_eq!(parse(&["id", "-b", ""]).unwrap(), nothing);
@@ -109,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_not_a_flag() {
-        assert!(parse(&["--console-socket", "/s"]).is_err());
+        assert!(parse(&["--systemd-cgroup"]).is_err());
         assert!(parse(&["--preserve-fds", "-1"]).is_err());
     }
 

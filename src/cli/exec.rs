@@ -63,6 +63,15 @@ fn flags(command: Command) -> Command {
         )
         .arg(path("pid-file", "FILE").help("specify the file to write the process id to"))
         .arg(
+            switch("tty")
+                .short('t')
+                .help("allocate a pseudo-TTY; needs --detach and --console-socket"),
+        )
+        .arg(
+            path("console-socket", "SOCKET")
+                .help("AF_UNIX socket which will receive the master end of the process' pty"),
+        )
+        .arg(
             path("pidfd-socket", "SOCKET")
                 .help("AF_UNIX socket which will receive a pidfd of the exec process"),
         )
@@ -99,6 +108,8 @@ fn options(matches: &ArgMatches) -> Result<Exec> {
     Ok(Exec {
         process,
         change,
+        tty: matches.get_flag("tty"),
+        console_socket: path_of(matches, "console-socket"),
         detach: matches.get_flag("detach"),
         pid_file: path_of(matches, "pid-file"),
         pidfd_socket: path_of(matches, "pidfd-socket"),
@@ -220,6 +231,8 @@ mod tests {
             "-d",
             "--pid-file",
             "/p",
+            "-t",
+            "--console-socket=/c",
             "--pidfd-socket=/s",
             "--process-label",
             "l",
@@ -255,6 +268,8 @@ mod tests {
                 no_new_privileges: Some(true),
                 capabilities: ["CAP_KILL", "CAP_CHOWN"].map(String::from).to_vec(),
             },
+            tty: true,
+            console_socket: Some("/c".into()),
             detach: true,
             pid_file: Some("/p".into()),
             pidfd_socket: Some("/s".into()),

@@ -5,7 +5,7 @@ use clap::{ArgMatches, Command};
 use super::argv::FlagsEnd;
 use super::create;
 use super::verb::{Count, Verb, id, switch};
-use crate::container::options::Run;
+use crate::container::options::{Create, Run};
 use crate::container::run;
 
 pub const VERB: Verb = Verb {
@@ -40,9 +40,12 @@ pub fn flags(command: Command) -> Command {
 }
 
 pub fn options(matches: &ArgMatches) -> Run {
+    let detach = matches.get_flag("detach");
     Run {
-        create: create::options(matches),
-        detach: matches.get_flag("detach"),
+        create: Create {
+            detach,
+            ..create::options(matches)
+        },
         keep: matches.get_flag("keep"),
         no_subreaper: matches.get_flag("no-subreaper"),
     }
@@ -57,9 +60,9 @@ mod tests {
     fn every_flag_arrives() {
         let words = ["-d", "--keep", "-no-subreaper", "-b=/b", "id"];
         let given = options(&read(flags, FlagsEnd::Never, &words).unwrap());
-        assert!(given.detach && given.keep && given.no_subreaper);
+        assert!(given.create.detach && given.keep && given.no_subreaper);
         assert_eq!(given.create.bundle, std::path::Path::new("/b"));
         let none = options(&read(flags, FlagsEnd::Never, &["id"]).unwrap());
-        assert!(!none.detach && !none.keep && !none.no_subreaper);
+        assert!(!none.create.detach && !none.keep && !none.no_subreaper);
     }
 }

@@ -14,9 +14,28 @@ use crate::sys::process::descriptor_flags;
 
 /// All of them.
 pub fn before_the_first_side_effect(plan: &Plan, options: &Create) -> Result<()> {
+    let console = options.console_socket.as_deref();
+    terminal(plan.process.terminal, options.detach, console)
+        .map_err(|error| error.with_field("/process/terminal"))?;
     rootfs(&plan.rootfs.path)?;
     joined_namespaces(plan)?;
     preserved_fds(options.inherited_fds())
+}
+
+/// A terminal whose master nobody would hold, and a socket that nothing would be sent to.
+pub fn terminal(wanted: bool, detach: bool, console_socket: Option<&Path>) -> Result<()> {
+    let wrong = |text: &str| Err(Error::invalid(text));
+    match (wanted, console_socket) {
+        (true, None) if detach => {
+            wrong("cannot allocate tty if runc will detach without setting console socket")
+        }
+        (true, None) => wrong("a terminal in the foreground is not supported by this build yet")
+            .map_err(|e| e.with_hint("use --detach with --console-socket, or no terminal")),
+        (wanted, Some(_)) if !detach || !wanted => {
+            wrong("cannot use console socket if runc will not detach or allocate tty")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A directory. A link to one is followed: the bundle is the caller's.

@@ -8,9 +8,10 @@ use super::state::{Phase, State};
 use super::status::Status;
 use super::store::{Lock, Store};
 use super::undo::Undo;
-use super::{checks, idmap, pid_file, pidfd_socket, spawn, start_socket};
+use super::{checks, idmap, pid_file, spawn, start_socket};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
+use crate::fd_socket;
 use crate::hooks;
 use crate::host::Host;
 use crate::init::channel::{Channel, Message};
@@ -146,7 +147,10 @@ fn publish(undo: &Undo, state: &State, options: &Create) -> Result<()> {
         pid_file::write(path, init.pid())?;
     }
     match &options.pidfd_socket {
-        Some(path) => pidfd_socket::send(path, init.pidfd(), "standard"),
+        Some(path) => {
+            let socket = fd_socket::connect_to(path, "pidfd")?;
+            fd_socket::send(&socket, init.pidfd(), "standard")
+        }
         None => Ok(()),
     }
 }

@@ -15,12 +15,13 @@ use super::foreground::Foreground;
 use super::id::ContainerId;
 use super::middle::clone_through;
 use super::options::Exec;
+use super::pid_file;
 use super::process::{KILL_TIME, Process};
 use super::status::Status;
 use super::store::Store;
-use super::{pid_file, pidfd_socket};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result, Step};
+use crate::fd_socket;
 use crate::host::Host;
 use crate::init::channel::{Channel, Message};
 use crate::init::exec as inside;
@@ -47,6 +48,15 @@ pub fn exec(
         None => error,
     };
     let process = exec_process::plan(&state, options, host)?;
+    checks::terminal(
+        process.terminal,
+        options.detach,
+        options.console_socket.as_deref(),
+    )?;
+    let console = options.console_socket.as_deref();
+    let console = console
+        .map(|path| fd_socket::connect_to(path, "console"))
+        .transpose()?;
     let init =
         Process::find(state.init_process_pid, state.init_process_start)?.ok_or_else(stopped)?;
     let foreground = if options.detach {
@@ -68,6 +78,7 @@ pub fn exec(
         chroot: state.chroot(),
         privileged: host.capabilities() & SYS_ADMIN != 0,
         container_id: &state.id,
+        console,
         preserve_fds: options.preserve_fds,
         new_keyring: !state.orlop.no_new_keyring,
     };
@@ -93,7 +104,10 @@ fn publish(child: &Process, options: &Exec) -> Result<()> {
         pid_file::write(path, child.pid())?;
     }
     match &options.pidfd_socket {
-        Some(path) => pidfd_socket::send(path, child.pidfd(), "setns"),
+        Some(path) => {
+            let socket = fd_socket::connect_to(path, "pidfd")?;
+            fd_socket::send(&socket, child.pidfd(), "setns")
+        }
         None => Ok(()),
     }
 }

@@ -11,12 +11,15 @@ use crate::plan::{self, IdMapping, Namespaces, Process, capabilities};
 pub fn plan(state: &State, options: &Exec, host: &Host) -> Result<Process> {
     let base = &state.orlop.process;
     let Some(path) = &options.process else {
-        return changed(base, &options.change, host);
+        let changed = changed(base, &options.change, host)?;
+        return Ok(Process {
+            terminal: options.tty,
+            ..changed
+        });
     };
     let (process, mut warnings) = bundle::read_process(path)?;
     let namespaces = namespaces_of(state);
     let planned = plan::plan_process(&process, "", &namespaces, host, &mut warnings)
-        .and_then(|planned| planned.check_supported("").map(|()| planned))
         .map_err(|error| error.in_file(path))?;
     for warning in warnings {
         log::warn!("{warning}");
@@ -54,7 +57,6 @@ fn changed(base: &Process, change: &Change, host: &Host) -> Result<Process> {
         return Err(Error::invalid("process args cannot be empty"));
     }
     process.args = change.args.clone();
-    process.terminal = false;
     if let Some(cwd) = &change.cwd {
         if !cwd.is_absolute() {
             return Err(Error::invalid("Cwd must be an absolute path"));

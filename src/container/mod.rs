@@ -18,7 +18,6 @@ mod middle;
 pub mod options;
 pub mod pause;
 mod pid_file;
-mod pidfd_socket;
 pub mod process;
 pub mod run;
 mod spawn;

@@ -10,6 +10,10 @@ pub struct Create {
     pub bundle: PathBuf,
     /// Relative to the caller's current directory.
     pub pid_file: Option<PathBuf>,
+    /// AF_UNIX socket that gets the master of the container's terminal.
+    pub console_socket: Option<PathBuf>,
+    /// Nobody waits for the container: `create`, or `run --detach`.
+    pub detach: bool,
     /// AF_UNIX socket that gets a pidfd of init.
     pub pidfd_socket: Option<PathBuf>,
     pub no_pivot: bool,
@@ -31,7 +35,6 @@ impl Create {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Run {
     pub create: Create,
-    pub detach: bool,
     /// Leave the stopped container for `delete`.
     pub keep: bool,
     pub no_subreaper: bool,
@@ -43,6 +46,9 @@ pub struct Exec {
     /// A process.json. With it `change` is empty and stays unused.
     pub process: Option<PathBuf>,
     pub change: Change,
+    /// The process gets a terminal (with `process`, that file says it).
+    pub tty: bool,
+    pub console_socket: Option<PathBuf>,
     pub detach: bool,
     pub pid_file: Option<PathBuf>,
     pub pidfd_socket: Option<PathBuf>,

@@ -19,7 +19,7 @@ pub fn run(
     id: &ContainerId,
     options: &Run,
 ) -> Result<u8> {
-    let foreground = if options.detach {
+    let foreground = if options.create.detach {
         None
     } else {
         Some(Foreground::begin(!options.no_subreaper)?)

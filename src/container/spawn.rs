@@ -17,6 +17,7 @@ use super::process::Process;
 use super::state::State;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result, Step};
+use crate::fd_socket;
 use crate::host::Host;
 use crate::init::channel::{Channel, Gate};
 use crate::init::namespaces::{Opened, clone_flag, join};
@@ -43,6 +44,10 @@ pub fn init(
     host: &Host,
 ) -> Result<Spawned> {
     let (channel, theirs) = Channel::pair()?;
+    let console = options.console_socket.as_deref();
+    let console = console
+        .map(|path| fd_socket::connect_to(path, "console"))
+        .transpose()?;
     let (early, joins) = open_namespaces(plan)?;
     let (rootfs_tree, sources) = host_trees(plan, host)?;
     // The unified hierarchy's directory; on a hybrid host the v1 ones are joined by init.
@@ -78,6 +83,7 @@ pub fn init(
         rootfs_tree,
         sources,
         state,
+        console,
         preserve_fds: options.inherited_fds(),
         no_pivot: options.no_pivot,
         new_keyring: !options.no_new_keyring,

@@ -13,6 +13,8 @@ use nix::unistd::setsid;
 
 use super::channel::Channel;
 use super::program::Program;
+use super::rootfs::RootFs;
+use super::terminal::Terminal;
 use super::{
     become_process, close_all_but, execute, fail, namespaces, process, report_panics_on, root,
 };
@@ -32,6 +34,8 @@ pub struct Handed<'a> {
     /// Whether we have privileges on the host, or get them only inside the container's user
     /// namespace.
     pub privileged: bool,
+    /// Where the master of the terminal goes.
+    pub console: Option<OwnedFd>,
     pub container_id: &'a str,
     pub preserve_fds: u32,
     pub new_keyring: bool,
@@ -41,11 +45,12 @@ pub struct Handed<'a> {
 /// of the host's files, enters the cgroup and joins the namespaces, of which the pid namespace
 /// is for who is cloned next. `line` is its own to the runtime.
 pub fn join_namespaces(process: &Process, handed: &Handed, line: &Channel) -> Result<()> {
-    let kept = [
+    let mut kept = vec![
         handed.channel.raw_fd(),
         handed.init.as_raw_fd(),
         line.raw_fd(),
     ];
+    kept.extend(handed.console.iter().map(AsRawFd::as_raw_fd));
     close_all_but(handed.preserve_fds, &kept)?;
     handed.cgroup.enter()?;
     process::set_final_affinity(process)?;
@@ -83,8 +88,13 @@ pub fn run(process: &Process, handed: &Handed) -> Infallible {
 /// Undumpable since before the clone: the container's processes can see us, but not touch us
 /// (CVE-2016-9962).
 fn prepare(process: &Process, handed: &Handed) -> Result<Program> {
-    close_all_but(handed.preserve_fds, &[handed.channel.raw_fd()])?;
+    let mut kept = vec![handed.channel.raw_fd()];
+    kept.extend(handed.console.iter().map(AsRawFd::as_raw_fd));
+    close_all_but(handed.preserve_fds, &kept)?;
     setsid().map(drop).step("start a session")?;
+    if let Some(socket) = &handed.console {
+        Terminal::open(&RootFs::current()?, process)?.hand_over(socket)?;
+    }
     if handed.new_keyring {
         let mapped = handed.namespaces.contains(&NamespaceKind::User);
         process::join_keyring(handed.container_id, mapped)?;

@@ -22,6 +22,7 @@ mod program;
 mod root;
 mod rootfs;
 mod sysctl;
+mod terminal;
 
 use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -33,6 +34,7 @@ use self::channel::{Channel, Gate, Message};
 use self::namespaces::Opened;
 use self::program::Program;
 use self::rootfs::RootFs;
+use self::terminal::Terminal;
 use crate::cgroup::Cgroup;
 use crate::container::state::State;
 use crate::container::status::Status;
@@ -60,6 +62,8 @@ pub struct Handed<'a> {
     pub sources: Vec<Option<OwnedFd>>,
     /// For the state that hooks read.
     pub state: &'a State,
+    /// Where the master of the terminal goes.
+    pub console: Option<OwnedFd>,
     /// This many fds from 3 on belong to the user's program.
     pub preserve_fds: u32,
     pub no_pivot: bool,
@@ -96,12 +100,20 @@ fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
         let root = build_rootfs(plan, handed)?;
         run_hooks_before_entering(plan, handed, || fchdir(&root))?;
         enter_rootfs(plan, handed, &root)?;
+        if let Some(socket) = &handed.console {
+            let terminal = Terminal::open(&root, &plan.process)?;
+            terminal.bind_console(&root)?;
+            terminal.hand_over(socket)?;
+        }
     } else {
         // Others live in this mount namespace, the host perhaps: nothing is mounted in it, and
         // a pivot_root would be theirs, too.
         let rootfs = &plan.rootfs.path;
         run_hooks_before_entering(plan, handed, || chdir(rootfs))?;
         root::change_root(rootfs)?;
+        if let Some(socket) = &handed.console {
+            Terminal::open(&RootFs::current()?, &plan.process)?.hand_over(socket)?;
+        }
     }
     configure_namespaces(plan)?;
     become_process(&plan.process, &handed.channel)
@@ -161,6 +173,7 @@ fn leave_the_runtime(handed: &Handed) -> Result<()> {
     let mut kept = vec![handed.channel.raw_fd()];
     kept.extend(handed.gate.iter().map(Gate::raw_fd));
     kept.extend(handed.joins.iter().map(|join| join.fd.as_raw_fd()));
+    kept.extend(handed.console.iter().map(AsRawFd::as_raw_fd));
     kept.extend(handed.rootfs_tree.iter().map(AsRawFd::as_raw_fd));
     kept.extend(handed.sources.iter().flatten().map(AsRawFd::as_raw_fd));
     close_all_but(handed.preserve_fds, &kept)?;

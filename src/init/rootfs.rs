@@ -48,6 +48,14 @@ impl RootFs {
         Self { fd }
     }
 
+    /// The root that this process has already.
+    pub fn current() -> Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        nix::fcntl::open("/", flags, Mode::empty())
+            .step("open /")
+            .map(Self::new)
+    }
+
     /// The object at `path`, as an O_PATH fd, or `None` when there is none. Links are followed
     /// inside the root.
     pub fn find(&self, path: &Path) -> Result<Option<OwnedFd>> {
@@ -92,6 +100,16 @@ impl RootFs {
             Some(fd) if is(fd.as_fd(), SFlag::S_IFDIR).step_on("look at", path)? => Ok(fd),
             _ => Err(not_ordinary()),
         }
+    }
+
+    /// Open a file that is no link, and that no link leads to.
+    pub fn open(&self, path: &Path, flags: OFlag) -> Result<OwnedFd> {
+        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(
+            ResolveFlag::RESOLVE_IN_ROOT
+                | ResolveFlag::RESOLVE_NO_SYMLINKS
+                | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        );
+        openat2(&self.fd, relative(path), how).step_on("open in the rootfs", path)
     }
 
     fn resolve(&self, path: &Path) -> Result<OwnedFd, Errno> {

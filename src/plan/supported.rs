@@ -1,9 +1,9 @@
 //! What is planned, and shown by `orlop plan`, but cannot be carried out by this build yet.
 //!
-//! create and exec ask here before their first side effect, so that no field of a config is
+//! create asks here before its first side effect, so that no field of a config is
 //! ever passed over in silence. A feature that is finished takes its lines out of this file.
 
-use super::{Plan, Process};
+use super::Plan;
 use crate::error::{Error, Result};
 
 fn refuse(pointer: impl Into<String>, name: &str) -> Result<()> {
@@ -15,7 +15,6 @@ impl Plan {
     /// # Errors
     /// The first field that asks for what this build cannot do.
     pub fn check_supported(&self) -> Result<()> {
-        self.process.check_supported("/process")?;
         if self.rootfs.mount_label.is_some() {
             refuse("/linux/mountLabel", "linux.mountLabel")?;
         }
@@ -38,17 +37,6 @@ impl Plan {
     }
 }
 
-impl Process {
-    /// The same for one process; `at` is its JSON pointer.
-    pub fn check_supported(&self, at: &str) -> Result<()> {
-        if self.terminal {
-            refuse(format!("{at}/terminal"), "a terminal")
-                .map_err(|error| error.with_hint("set it to false"))?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::plan::tests::{plan_of, pointer_of, with_linux};
@@ -66,7 +54,6 @@ mod tests {
         let mut remount = bind;
         remount["options"] = json!(["bind", "remount"]);
         let changes = [
-            ("/process", "terminal", json!(true), "/process/terminal"),
             ("/linux", "mountLabel", json!("label"), "/linux/mountLabel"),
             (
                 "/linux",

@@ -15,6 +15,7 @@ pub mod mount;
 pub mod net;
 pub mod pidfd;
 pub mod process;
+pub mod pty;
 pub mod seccomp;
 pub mod socket;
 pub mod wait;

@@ -1,0 +1,41 @@
+//! Fds for a caller, over an AF_UNIX stream socket that it listens on: one message with one fd
+//! (SCM_RIGHTS) and a payload that says what it is.
+
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg, socket,
+};
+
+use crate::error::{Result, Step};
+
+/// Connect to the socket that a flag names; `what` says which, for the error.
+pub fn connect_to(path: &Path, what: &str) -> Result<OwnedFd> {
+    let step = format!("connect to the {what} socket");
+    let socket = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .step(step.as_str())?;
+    let address = UnixAddr::new(path).step_on(step.as_str(), path)?;
+    connect(socket.as_raw_fd(), &address).step_on(step, path)?;
+    Ok(socket)
+}
+
+/// Send one fd.
+pub fn send(socket: &OwnedFd, fd: BorrowedFd, payload: &str) -> Result<()> {
+    let fds = [fd.as_raw_fd()];
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(payload.as_bytes())],
+        &[ControlMessage::ScmRights(&fds)],
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )
+    .map(drop)
+    .step("send an fd to the caller's socket")
+}

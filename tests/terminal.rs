@@ -1,0 +1,127 @@
+//! Terminals: the master goes to the console socket, the peer is the container's.
+
+use std::io::{IoSliceMut, Read};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde_json::{Value, json};
+
+use crate::support::{Test, both_views};
+
+/// What listens for a terminal, as conmon or containerd's shim does.
+struct Console {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Console {
+    fn new(t: &Test, name: &str) -> Self {
+        let path = t.dir.join(name);
+        Self {
+            listener: UnixListener::bind(&path).unwrap(),
+            path,
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    /// The master, and the payload that came with it.
+    #[allow(unsafe_code)]
+    fn receive(&self) -> (OwnedFd, String) {
+        use std::os::fd::AsRawFd;
+        let (stream, _) = self.listener.accept().unwrap();
+        let mut text = [0; 256];
+        let mut slices = [IoSliceMut::new(&mut text)];
+        let mut space = cmsg_space!([RawFd; 1]);
+        let fd = stream.as_raw_fd();
+        let message = recvmsg::<()>(fd, &mut slices, Some(&mut space), MsgFlags::empty()).unwrap();
+        let length = message.bytes;
+        let fds = message.cmsgs().unwrap().find_map(|message| match message {
+            ControlMessageOwned::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        let master = fds.expect("a message with an fd")[0];
+        // SAFETY: the kernel has just made this fd for us.
+        let master = unsafe { OwnedFd::from_raw_fd(master) };
+        (
+            master,
+            String::from_utf8_lossy(&text[..length]).into_owned(),
+        )
+    }
+}
+
+/// All that is written to the terminal, up to the hang-up (EIO on a master).
+fn read_all(master: OwnedFd) -> String {
+    let mut bytes = Vec::new();
+    let _ = std::fs::File::from(master).read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn report_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+fn is_on_the_terminal(report: &Value) {
+    for fd in ["0", "1", "2"] {
+        let target = report["fds"][fd].to_string();
+        assert!(target.contains("/dev/pts/"), "fd {fd}: {:#}", report["fds"]);
+    }
+    assert_eq!(
+        report["fds"].as_object().unwrap().len(),
+        3,
+        "{:#}",
+        report["fds"]
+    );
+}
+
+both_views! {
+    fn a_created_container_is_on_the_terminal_that_it_sent(t) {
+        let console = Console::new(t, "console");
+        let bundle = t.bundle(&["report"], |config| {
+            config["process"]["terminal"] = json!(true);
+            config["process"]["user"] = json!({"uid": 7, "gid": 8});
+        });
+        let created = t.runtime.call(
+            &["create", "--console-socket", console.path(), "--bundle", bundle.path(), &bundle.id]);
+        created.expect_ok();
+        let container = crate::support::Container::adopt(t, &bundle.id, created);
+        let (master, payload) = console.receive();
+        assert!(payload.contains("/dev/"), "{payload:?}");
+        container.start().expect_ok();
+        let report = report_of(&read_all(master));
+        is_on_the_terminal(&report);
+        assert_eq!(report["sid"], report["pid"], "a session of its own");
+        let mounts = report["mounts"].as_array().unwrap();
+        let console = mounts.iter().find(|mount| mount["target"] == "/dev/console").unwrap();
+        assert_eq!(console["fstype"], "devpts");
+        container.wait_for_status("stopped");
+        container.delete().expect_ok();
+    }
+
+    fn exec_gets_a_terminal_of_its_own(t) {
+        let container = t.sleeper(|_| {});
+        let console = Console::new(t, "console");
+        container
+            .exec(&["--tty", "--detach", "--console-socket", console.path()], &["report"])
+            .expect_ok();
+        let (master, _) = console.receive();
+        is_on_the_terminal(&report_of(&read_all(master)));
+        container.end();
+    }
+
+    fn a_terminal_needs_a_devpts(t) {
+        let console = Console::new(t, "console");
+        let bundle = t.bundle(&["report"], |config| {
+            config["process"]["terminal"] = json!(true);
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| mount["destination"] != "/dev/pts");
+        });
+        let args = ["create", "--console-socket", console.path(), "--bundle", bundle.path(), &bundle.id];
+        t.runtime.call(&args).expect_code(1);
+    }
+}

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::support::both_views;
-use crate::support::bundle::set_namespaces;
+use crate::support::bundle::{push, set_namespaces};
 
 both_views! {
     fn parameters_of_the_network_are_set_inside_and_not_on_the_host(t) {
@@ -53,6 +53,16 @@ both_views! {
             });
             t.try_create(&bundle).expect_code(1).expect_words(name);
         }
+    }
+
+    fn a_parameter_of_a_joined_namespace_that_is_the_hosts_is_refused(t) {
+        let value = fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl").unwrap();
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
+            push(config, "/linux/namespaces", json!({"type": "network", "path": "/proc/self/ns/net"}));
+            config["linux"]["sysctl"] = json!({"net.ipv4.ip_default_ttl": value.trim()});
+        });
+        t.try_create(&bundle).expect_error("not allowed in host network namespace");
     }
 
     fn a_name_cannot_lead_out_of_proc_sys(t) {

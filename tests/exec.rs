@@ -63,6 +63,26 @@ both_views! {
         container.end();
     }
 
+    fn the_process_leads_a_session_of_its_own(t) {
+        let container = t.sleeper(|_| {});
+        let report = report(&container, &[]);
+        assert_eq!(report["sid"], report["pid"]);
+        container.end();
+    }
+
+    fn a_relative_working_directory_is_refused(t) {
+        let container = t.sleeper(|_| {});
+        let output = container.exec(&["--cwd", "dev"], &["exit", "0"]);
+        output.expect_code(255).expect_words("Cwd must be an absolute path");
+        container.end();
+    }
+
+    fn a_variable_without_a_value_is_refused(t) {
+        let container = t.sleeper(|_| {});
+        container.exec(&["--env", "LONELY"], &["exit", "0"]).expect_code(255).expect_words("LONELY");
+        container.end();
+    }
+
     fn the_keyring_is_the_containers(t) {
         let container = t.sleeper(|_| {});
         let report = report(&container, &[]);

@@ -34,6 +34,14 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "where cgroup2 cannot be mounted, runc binds the host's whole hierarchy",
     ),
     (
+        "/mounts/~1sys~1fs~1cgroup/source",
+        "without a cgroup namespace, the host's one cgroup2 is bound and keeps its name",
+    ),
+    (
+        "/mounts/~1sys~1fs~1cgroup again/source",
+        "the same, where /sys is bound with all that is on it",
+    ),
+    (
         "/dev/~1dev~1mqueue/gid",
         "in a user namespace, runc makes it as a group that is not mapped",
     ),

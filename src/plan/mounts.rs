@@ -191,12 +191,30 @@ fn own_dir(hierarchy: Option<&Hierarchy>) -> PathBuf {
     hierarchy.map_or_else(PathBuf::new, |h| join(&h.mount, &h.own))
 }
 
+/// Where the container shares the runtime's cgroup namespace, a new cgroup2 filesystem shows
+/// just what the host's mount shows, since there is only one. To bind that is to be spared what
+/// the kernel does for a mount from the first cgroup namespace: it waits for an RCU grace
+/// period, some 10 ms on an idle machine.
 fn cgroup2(around: &Around, options: &Options) -> MountKind {
+    let data = options.data();
+    let shared = !around.namespaces.has(NamespaceKind::Cgroup)
+        && !around.namespaces.has(NamespaceKind::User);
+    if let Some(hierarchy) = around
+        .layout
+        .v2
+        .as_ref()
+        .filter(|_| shared && data.is_empty())
+    {
+        return MountKind::Bind {
+            source: hierarchy.mount.clone(),
+            recursive: false,
+        };
+    }
     let dir = around.cgroup.dirs.first();
     MountKind::Cgroup2 {
         host_dir: dir.map(|dir| dir.dir.clone()).unwrap_or_default(),
         own_dir: own_dir(around.layout.v2.as_ref()),
-        data: options.data(),
+        data,
     }
 }
 

@@ -26,6 +26,16 @@ fn v2_is_one_filesystem_with_its_options() {
 }
 
 #[test]
+fn v2_that_is_shared_is_bound() {
+    let what = mount(&["ro"], &fixed_host()).unwrap();
+    let MountKind::Bind { source, recursive } = what else {
+        panic!("{what:?}");
+    };
+    assert_eq!(source, std::path::Path::new("/sys/fs/cgroup"));
+    assert!(!recursive);
+}
+
+#[test]
 fn v1_is_one_entry_a_hierarchy_with_links_for_joined_names() {
     let what = mount(&["ro"], &hybrid()).unwrap();
     let MountKind::Cgroup1 { entries, links } = what else {

@@ -248,6 +248,7 @@ both_views! {
     }
 
     fn the_users_of_the_image_may_be_a_pipe(t) {
+        t.only_orlop("runc 1.1 waits for somebody to write into it");
         let bundle = t.bundle(&["exit", "0"], |_| {});
         fs::create_dir(bundle.rootfs("etc")).unwrap();
         nix::unistd::mkfifo(&bundle.rootfs("etc/passwd"), Mode::S_IRWXU).unwrap();
@@ -255,6 +256,7 @@ both_views! {
     }
 
     fn the_users_of_the_image_may_be_without_end(t) {
+        t.only_orlop("runc 1.1 reads it all and fails");
         let bundle = t.bundle(&["exit", "0"], |_| {});
         bundle.add_file("etc/passwd", "x");
         let file = fs::File::options().write(true).open(bundle.rootfs("etc/passwd")).unwrap();
@@ -300,7 +302,7 @@ both_views! {
         }
         let container = t.sleeper(|_| {});
         let output = container.exec(&["--cgroup", "../.."], &["exit", "0"]);
-        output.expect_code(255).expect_words("bad sub cgroup path");
+        output.expect_code(255).expect_words("sub cgroup path");
         container.end();
     }
 }

@@ -26,6 +26,11 @@ pub fn connect_to(path: &Path, what: &str) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// The same for a flag that need not be given.
+pub fn connect_if_given(path: Option<&Path>, what: &str) -> Result<Option<OwnedFd>> {
+    path.map(|path| connect_to(path, what)).transpose()
+}
+
 /// Send one fd.
 pub fn send(socket: &OwnedFd, fd: BorrowedFd, payload: &str) -> Result<()> {
     let fds = [fd.as_raw_fd()];

@@ -10,7 +10,7 @@
 //! and wait for an RCU grace period in each hierarchy, some milliseconds in all.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -100,14 +100,13 @@ impl Cgroup {
     }
 
     /// The directory for CLONE_INTO_CGROUP: of the only hierarchy on v2, of the unified one on
-    /// a hybrid host. None when the container has no cgroup there.
-    pub fn v2_fd(&mut self) -> Result<Option<BorrowedFd<'_>>> {
-        if self.unified.is_none()
-            && let Some(dir) = self.unified_dir()
-        {
-            self.unified = Some(open_dir(dir).step_on("open the cgroup", dir)?);
+    /// a hybrid host. None when the container has no cgroup there. `create` may have opened it
+    /// already; it is needed once.
+    pub fn take_v2_fd(&mut self) -> Result<Option<OwnedFd>> {
+        match (self.unified.take(), self.unified_dir()) {
+            (None, Some(dir)) => open_dir(dir).step_on("open the cgroup", dir).map(Some),
+            (opened, _) => Ok(opened),
         }
-        Ok(self.unified.as_ref().map(AsFd::as_fd))
     }
 
     /// Whether there is no v1 hierarchy, so that who is born in the v2 directory has entered.

@@ -2,7 +2,7 @@
 //! host the same tests run there.
 
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
@@ -417,7 +417,7 @@ fn the_directory_for_clone_is_the_unified_one() {
     let mut cgroup = place.create().unwrap();
     let unified = cgroup.unified_dir().map(Path::to_owned);
     let link = cgroup
-        .v2_fd()
+        .take_v2_fd()
         .unwrap()
         .map(|fd| std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap());
     assert_eq!(link, unified);

@@ -8,10 +8,9 @@ use super::state::{Phase, State};
 use super::status::Status;
 use super::store::{Lock, Store};
 use super::undo::Undo;
-use super::{checks, idmap, pid_file, spawn, start_socket};
+use super::{checks, idmap, publish, spawn, start_socket};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
-use crate::fd_socket;
 use crate::hooks;
 use crate::host::Host;
 use crate::init::channel::{Channel, Message};
@@ -143,16 +142,12 @@ fn publish(undo: &Undo, state: &State, options: &Create) -> Result<()> {
     let Some(init) = &undo.init else {
         return Ok(());
     };
-    if let Some(path) = &options.pid_file {
-        pid_file::write(path, init.pid())?;
-    }
-    match &options.pidfd_socket {
-        Some(path) => {
-            let socket = fd_socket::connect_to(path, "pidfd")?;
-            fd_socket::send(&socket, init.pidfd(), "standard")
-        }
-        None => Ok(()),
-    }
+    publish::process(
+        init,
+        options.pid_file.as_deref(),
+        options.pidfd_socket.as_deref(),
+        "standard",
+    )
 }
 
 /// Answer init until it is ready.

@@ -15,8 +15,8 @@ use super::foreground::Foreground;
 use super::id::ContainerId;
 use super::middle::clone_through;
 use super::options::Exec;
-use super::pid_file;
 use super::process::{KILL_TIME, Process};
+use super::publish;
 use super::status::Status;
 use super::store::Store;
 use crate::cgroup::Cgroup;
@@ -53,10 +53,7 @@ pub fn exec(
         options.detach,
         options.console_socket.as_deref(),
     )?;
-    let console = options.console_socket.as_deref();
-    let console = console
-        .map(|path| fd_socket::connect_to(path, "console"))
-        .transpose()?;
+    let console = fd_socket::connect_if_given(options.console_socket.as_deref(), "console")?;
     let init =
         Process::find(state.init_process_pid, state.init_process_start)?.ok_or_else(stopped)?;
     let foreground = if options.detach {
@@ -66,10 +63,11 @@ pub fn exec(
     };
     let own = Cgroup::open(&state.cgroup_paths);
     let mut cgroup = own.for_exec(&options.cgroups, init.pid())?;
+    let born_in = cgroup.take_v2_fd()?;
     let (channel, theirs) = Channel::pair()?;
     let handed = inside::Handed {
         channel: theirs,
-        cgroup: &Cgroup::open(&cgroup.paths()),
+        cgroup: &cgroup,
         init: init
             .pidfd()
             .try_clone_to_owned()
@@ -82,10 +80,17 @@ pub fn exec(
         preserve_fds: options.preserve_fds,
         new_keyring: !state.orlop.no_new_keyring,
     };
-    let (pid, pidfd) = spawn(&process, handed, &mut cgroup).map_err(Error::start_failed)?;
+    let (pid, pidfd) = spawn(&process, handed, born_in).map_err(Error::start_failed)?;
     let child = Process::child(pid, pidfd)?;
     let attended = attend(&channel).map_err(|error| of_file(error.start_failed()));
-    if let Err(error) = attended.and_then(|()| publish(&child, options)) {
+    if let Err(error) = attended.and_then(|()| {
+        publish::process(
+            &child,
+            options.pid_file.as_deref(),
+            options.pidfd_socket.as_deref(),
+            "setns",
+        )
+    }) {
         // The caller is told that nothing runs, so nothing may.
         let _ = child.signal(libc::SIGKILL);
         child.wait_end(KILL_TIME)?;
@@ -95,20 +100,6 @@ pub fn exec(
     match foreground {
         Some(foreground) => foreground.wait(&child),
         None => Ok(0),
-    }
-}
-
-/// Tell the world of the process.
-fn publish(child: &Process, options: &Exec) -> Result<()> {
-    if let Some(path) = &options.pid_file {
-        pid_file::write(path, child.pid())?;
-    }
-    match &options.pidfd_socket {
-        Some(path) => {
-            let socket = fd_socket::connect_to(path, "pidfd")?;
-            fd_socket::send(&socket, child.pidfd(), "setns")
-        }
-        None => Ok(()),
     }
 }
 
@@ -136,7 +127,7 @@ fn check_status(status: Status, ignore_paused: bool) -> Result<()> {
 fn spawn(
     process: &plan::Process,
     handed: inside::Handed,
-    cgroup: &mut Cgroup,
+    born_in: Option<OwnedFd>,
 ) -> Result<(Pid, OwnedFd)> {
     if let Some(cpus) = process
         .exec_cpu_affinity
@@ -146,11 +137,6 @@ fn spawn(
         // Inherited by the clone, so that it holds before the cgroup is joined.
         set_affinity(cpus).step("set the initial CPU affinity")?;
     }
-    let born_in = cgroup
-        .v2_fd()?
-        .map(|fd| fd.try_clone_to_owned())
-        .transpose();
-    let born_in = born_in.step("duplicate an fd")?;
     let born_in = born_in.as_ref().map(AsFd::as_fd);
     // In the container's pid namespace its processes see us, and one with CAP_SYS_PTRACE may
     // look at what we hold. So what is born there has left the host's files behind already.

@@ -44,18 +44,11 @@ pub fn init(
     host: &Host,
 ) -> Result<Spawned> {
     let (channel, theirs) = Channel::pair()?;
-    let console = options.console_socket.as_deref();
-    let console = console
-        .map(|path| fd_socket::connect_to(path, "console"))
-        .transpose()?;
+    let console = fd_socket::connect_if_given(options.console_socket.as_deref(), "console")?;
     let (early, joins) = open_namespaces(plan)?;
     let (rootfs_tree, sources) = host_trees(plan, host)?;
     // The unified hierarchy's directory; on a hybrid host the v1 ones are joined by init.
-    let born_in = cgroup
-        .v2_fd()?
-        .map(|fd| fd.try_clone_to_owned())
-        .transpose();
-    let born_in = born_in.step("duplicate an fd")?;
+    let born_in = cgroup.take_v2_fd()?;
     let new_cgroup_ns = plan.namespaces.is_new(NamespaceKind::Cgroup);
     let cgroup_ns_by_clone = new_cgroup_ns && born_in.is_some() && cgroup.is_unified_only();
     let in_joined_user_namespace = early.iter().any(|j| j.kind == NamespaceKind::User);

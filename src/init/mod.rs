@@ -41,7 +41,6 @@ use crate::container::status::Status;
 use crate::error::{Error, Result, Step};
 use crate::hooks;
 use crate::plan::{NamespaceKind, Plan, Process};
-use crate::procfs::ProcFs;
 use crate::sys;
 
 /// What the parent gives to init, beside the plan.
@@ -122,7 +121,7 @@ fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
 /// From the runtime's process to the user's, and a look for its program. Init and exec alike.
 fn become_process(process: &Process, channel: &Channel) -> Result<Program> {
     process::prepare(process)?;
-    process::set_labels(process, ProcFs::open)?;
+    process::set_labels(process)?;
     for warning in process::become_user(process)? {
         channel.send(&Message::Warn(warning))?;
     }
@@ -139,7 +138,7 @@ fn launch(plan: &Plan, program: &Program, state: &State, line: &Channel, preserv
         let pid = nix::unistd::getpid().as_raw();
         let enter = || {
             chdir("/").step("enter /")?;
-            process::last_restrictions(process).map(drop)
+            process::last_restrictions(process)
         };
         state
             .oci(Status::Created, Some(pid))

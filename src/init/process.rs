@@ -4,10 +4,7 @@
 //! the runtime's view; [`become_user`] gives the privileges up; [`last_restrictions`] is what
 //! must be the very last: the seccomp filter.
 
-use std::os::fd::OwnedFd;
-
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, getcwd};
 
@@ -114,12 +111,12 @@ pub fn set_final_affinity(process: &Process) -> Result<()> {
 }
 
 /// LSM labels for the coming execve.
-pub fn set_labels(process: &Process, procfs: impl FnOnce() -> Result<ProcFs>) -> Result<()> {
+pub fn set_labels(process: &Process) -> Result<()> {
     let (apparmor, selinux) = (&process.apparmor_profile, &process.selinux_label);
     if apparmor.is_none() && selinux.is_none() {
         return Ok(());
     }
-    let procfs = procfs()?;
+    let procfs = ProcFs::open()?;
     if let Some(profile) = apparmor {
         let text = format!("exec {profile}");
         procfs
@@ -225,9 +222,8 @@ fn enter_cwd(process: &Process) -> Result<(), Errno> {
         // `root` as working directory is where we are already, so this is one call in most runs.
         Err(Errno::ENOENT) => {
             // By no link of /proc: with the host's processes in sight they lead out.
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            let root = RootFs::new(nix::fcntl::open("/", flags, Mode::empty())?);
-            root.find_or_make(&process.cwd, Make::Directory)
+            RootFs::current()
+                .and_then(|root| root.find_or_make(&process.cwd, Make::Directory))
                 .map_err(|error| error.errno().unwrap_or(Errno::EIO))?;
             chdir(&process.cwd)
         }
@@ -281,11 +277,11 @@ fn raise_ambient(wanted: &Capabilities) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
-/// Load the filter; after it come only execve and, should that fail, one write. Gives the
-/// notification fd, if the profile has a listener.
-pub fn last_restrictions(process: &Process) -> Result<Option<OwnedFd>> {
+/// Load the filter; after it come only execve and, should that fail, one write. A profile with
+/// a listener is refused beforehand, so there is no notification fd to hand on.
+pub fn last_restrictions(process: &Process) -> Result<()> {
     let Some(filter) = &process.seccomp else {
-        return Ok(None);
+        return Ok(());
     };
     let wanted = &process.capabilities;
     let borrowed = needs_admin_for_filter(process) && held() & SYS_ADMIN != 0;
@@ -297,7 +293,7 @@ pub fn last_restrictions(process: &Process) -> Result<Option<OwnedFd>> {
         )
         .step("prepare for the seccomp filter")?;
     }
-    let listener = seccomp::load(&filter.program, filter.flags)
+    seccomp::load(&filter.program, filter.flags)
         .step("load the seccomp filter")
         .map_err(|e| e.with_field("/linux/seccomp"))?;
     if borrowed {
@@ -305,5 +301,5 @@ pub fn last_restrictions(process: &Process) -> Result<Option<OwnedFd>> {
             .step("apply caps")
             .map_err(|e| e.with_field("/process/capabilities"))?;
     }
-    Ok(listener)
+    Ok(())
 }

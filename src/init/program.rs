@@ -1,6 +1,5 @@
 //! The user's program: found before the container counts as created, executed after start.
 
-use std::convert::Infallible;
 use std::ffi::CString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
@@ -56,7 +55,7 @@ impl Program {
     /// Become it. Returns only with the reason why not.
     pub fn exec(&self) -> Error {
         match exec::execve(&self.path, &self.args, &self.env) {
-            Ok(never) => never_happens(never),
+            Ok(never) => match never {},
             Err(errno) => Error::new(format!(
                 "exec {}: {}",
                 self.path.to_string_lossy(),
@@ -65,10 +64,6 @@ impl Program {
             .with_kind(Kind::NoProgram),
         }
     }
-}
-
-fn never_happens(never: Infallible) -> Error {
-    match never {}
 }
 
 fn zero_free(bytes: Vec<u8>) -> Result<CString> {

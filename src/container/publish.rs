@@ -1,4 +1,4 @@
-//! The file that tells an engine the pid of what was started.
+//! How an engine is told of what was started: by a file with its pid, and by a pidfd.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -6,10 +6,29 @@ use std::path::Path;
 
 use nix::unistd::Pid;
 
+use super::process::Process;
 use crate::error::{Error, Result, Step};
+use crate::fd_socket;
+
+/// Both, as far as they were asked for. `payload` says at the pidfd socket whose pidfd it is:
+/// `standard` for init, `setns` for a process of exec.
+pub fn process(
+    process: &Process,
+    pid_file: Option<&Path>,
+    pidfd_socket: Option<&Path>,
+    payload: &str,
+) -> Result<()> {
+    if let Some(path) = pid_file {
+        write(path, process.pid())?;
+    }
+    match fd_socket::connect_if_given(pidfd_socket, "pidfd")? {
+        Some(socket) => fd_socket::send(&socket, process.pidfd(), payload),
+        None => Ok(()),
+    }
+}
 
 /// Digits without a newline, whole or not at all: written beside it and renamed.
-pub fn write(path: &Path, pid: Pid) -> Result<()> {
+fn write(path: &Path, pid: Pid) -> Result<()> {
     let name = path
         .file_name()
         .ok_or_else(|| Error::invalid("the pid file needs a name").with_path(path))?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::bundle::{push, set_namespaces};
+use crate::support::bundle::{add_user_namespace, push, set_namespaces};
 use crate::support::{Container, Test, both_views, wait_until};
 
 /// Names of config.json and of /proc/PID/ns.
@@ -186,6 +186,46 @@ both_views! {
         nix::mount::umount(&pinned).unwrap();
         assert_eq!(one["namespaces"]["net"], two["namespaces"]["net"]);
         assert_ne!(one["namespaces"]["net"], json!(namespace_of("self", "net")));
+    }
+
+    fn namespaces_of_another_owner_are_joined_beside_a_user_namespace(t) {
+        t.only_orlop("runc 1.1 asks for maps even when the user namespace is joined");
+        // Owned by the host's user namespace, so out of reach from within another one.
+        let host = t.sleeper(|config| push(config, "/linux/namespaces", json!({"type": "cgroup"})));
+        let mapped = t.sleeper(|config| {
+            push(config, "/linux/namespaces", json!({"type": "cgroup"}));
+            add_user_namespace(config, 200_000);
+        });
+        for (user, from) in [("new", &host), ("new", &mapped), ("joined", &host), ("joined", &mapped)] {
+            let (pid, user_path) = (from.pid().to_string(), format!("/proc/{}/ns/user", mapped.pid()));
+            let container = t.start(&t.bundle(&["sleep"], |config| {
+                config.as_object_mut().unwrap().remove("hostname");
+                // These are only for who has rights in the namespace that they show.
+                for destination in ["/sys/fs/cgroup", "/sys", "/dev/mqueue", "/proc"] {
+                    without_mount(config, destination);
+                }
+                config["linux"]["maskedPaths"] = json!([]);
+                config["linux"]["readonlyPaths"] = json!([]);
+                config["linux"]["namespaces"] = json!([{"type": "mount"}]);
+                for (kind, file) in KINDS.iter().filter(|(kind, _)| *kind != "mount") {
+                    let path = format!("/proc/{pid}/ns/{file}");
+                    push(config, "/linux/namespaces", json!({"type": kind, "path": path}));
+                }
+                match user {
+                    "new" => add_user_namespace(config, 300_000),
+                    _ => push(config, "/linux/namespaces", json!({"type": "user", "path": user_path})),
+                }
+            }));
+            let own = container.pid().to_string();
+            for (_, file) in KINDS.iter().filter(|(kind, _)| *kind != "mount") {
+                assert_eq!(namespace_of(&own, file), namespace_of(&pid, file), "{file}, {user} user namespace");
+            }
+            let joined = namespace_of(&own, "user") == namespace_of(&mapped.pid().to_string(), "user");
+            assert_eq!(joined, user == "joined");
+            container.end();
+        }
+        host.end();
+        mapped.end();
     }
 
     fn a_path_that_is_no_namespace_of_the_kind_is_refused(t) {

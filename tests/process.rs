@@ -148,6 +148,103 @@ both_views! {
         assert_eq!(report["rlimits"]["RLIMIT_NOFILE"], json!([321, 321]));
     }
 
+    fn each_limit_that_the_specification_names_is_set(t) {
+        let names = ["AS", "CORE", "CPU", "DATA", "FSIZE", "LOCKS", "MEMLOCK", "MSGQUEUE", "NICE",
+            "NOFILE", "NPROC", "RSS", "RTPRIO", "RTTIME", "SIGPENDING", "STACK"];
+        let own = own_limits();
+        let asked = |name: &str| match name {
+            "NICE" | "RTPRIO" => (0, 0),
+            "AS" | "DATA" => (1u64 << 33, 1u64 << 34),
+            "STACK" => (1 << 21, 1 << 22),
+            // Not raised: that takes a capability that the host may not have.
+            "MSGQUEUE" | "NPROC" | "SIGPENDING" | "NOFILE" | "MEMLOCK" => (100, 200),
+            _ => (1 << 20, 1 << 21),
+        };
+        assert!(own["Max open files"][1].as_u64().unwrap() >= 200);
+        let report = t.report(&t.bundle(&["report", "--read", "/proc/self/limits"], |config| {
+            let list = names.iter().map(|name| {
+                let (soft, hard) = asked(name);
+                json!({"type": format!("RLIMIT_{name}"), "soft": soft, "hard": hard})
+            });
+            config["process"]["rlimits"] = list.collect();
+        }));
+        for name in names.iter().filter(|name| **name != "RTTIME") {
+            let (soft, hard) = asked(name);
+            assert_eq!(report["rlimits"][format!("RLIMIT_{name}")], json!([soft, hard]), "{name}");
+        }
+        let table = report["read"]["/proc/self/limits"].as_str().unwrap();
+        let line = table.lines().find(|line| line.starts_with("Max realtime timeout")).unwrap();
+        assert!(line.contains(" 1048576 ") && line.contains(" 2097152 "), "{line}");
+    }
+
+    fn a_program_that_may_not_open_a_file_starts_all_the_same(t) {
+        t.only_orlop("runc 1.1 opens files of its own under the limits");
+        let bundle = t.bundle(&["report"], |config| {
+            config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 3, "hard": 3}]);
+            config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+            config["process"]["cwd"] = json!("/tmp/made/for/it");
+            config["root"]["readonly"] = json!(false);
+        });
+        bundle.add_file("etc/passwd", "somebody:x:1000:1000::/home/somebody:/bin/sh\n");
+        // Only root may read it, as the runtime does.
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(bundle.rootfs("etc/passwd"), fs::Permissions::from_mode(0o600)).unwrap();
+        let report = t.report(&bundle);
+        assert_eq!(report["rlimits"]["RLIMIT_NOFILE"], json!([3, 3]));
+        assert!(strings(&report["env"]).contains(&"HOME=/home/somebody".to_owned()), "{}", report["env"]);
+        assert_eq!(report["cwd"], "/tmp/made/for/it");
+    }
+
+    fn a_hard_limit_that_cannot_be_raised_is_refused_by_its_name(t) {
+        let own = own_limits()["Max open files"][1].as_u64().unwrap();
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 1, "hard": own + 1}]);
+        });
+        let output = t.run(&bundle);
+        if output.status.success() {
+            t.skip("the caller has CAP_SYS_RESOURCE");
+        }
+        output.expect_code(1);
+        if !t.runtime.is_reference {
+            output.expect_words("RLIMIT_NOFILE").expect_words("/process/rlimits/0").expect_words("CAP_SYS_RESOURCE");
+        }
+    }
+
+    fn the_cpus_of_the_caller_are_not_those_of_the_program(t) {
+        t.only_orlop("runc 1.1 hands the caller's CPU affinity on");
+        let own = own_status("Cpus_allowed_list");
+        let first = own.split(['-', ',']).next().unwrap();
+        if own == first {
+            t.skip("there is but one CPU");
+        }
+        let bound = format!("taskset -pc {first} $$ >&2");
+        assert_eq!(run_after(t, &bound, |_| {})["cpus_allowed"], own);
+        let container = t.sleeper(|_| {});
+        let inner = t.runtime.command(&["exec", &container.id, "/probe", "report"]);
+        let mut command = std::process::Command::new("taskset");
+        command.args(["-c", first]).arg(inner.get_program()).args(inner.get_args());
+        assert_eq!(Probe::parse(&t.runtime.finish(command))["cpus_allowed"], own, "exec");
+        container.end();
+    }
+
+    fn the_standard_streams_belong_to_the_user_but_for_devices(t) {
+        use std::os::unix::fs::MetadataExt;
+        let before = fs::metadata("/dev/null").unwrap().uid();
+        let container = t.sleeper(|config| config["process"]["user"] = json!({"uid": 1000, "gid": 2000}));
+        let owner = |path: &std::path::Path| {
+            let found = fs::metadata(path).unwrap();
+            (found.uid(), found.gid())
+        };
+        assert_eq!(owner(&container.created.stdout_path), (1000, 0));
+        if !t.runtime.is_reference {
+            // runc has a pipe of its own between.
+            let output = container.exec(&["--user", "77"], &["exit", "0"]);
+            assert_eq!(owner(&output.expect_ok().stdout_path), (77, 0));
+        }
+        container.end();
+        assert_eq!(fs::metadata("/dev/null").unwrap().uid(), before);
+    }
+
     fn oom_score_adj_is_set(t) {
         let report = t.report_with(|config| config["process"]["oomScoreAdj"] = json!(321));
         assert_eq!(report["oom_score_adj"], "321");
@@ -248,6 +345,14 @@ fn strings_of(list: &Value) -> Vec<String> {
         .flatten()
         .map(Value::to_string)
         .collect()
+}
+
+/// A field of our own /proc/self/status.
+fn own_status(name: &str) -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mut fields = status.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = fields.find(|(field, _)| *field == name).unwrap();
+    value.trim().to_owned()
 }
 
 /// /proc/self/limits in the form of the probe's report.

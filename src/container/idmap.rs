@@ -2,15 +2,22 @@
 
 use std::process::{Command, Stdio};
 
+use nix::errno::Errno;
+
 use crate::error::{Error, Result, Step};
 use crate::host::Host;
+use crate::init::process::raise_hard_limits;
 use crate::plan::{IdMapping, Plan};
 use crate::procfs::ProcFs;
+
+/// The smallest page that a machine has; the kernel takes less than one of its own for a map.
+const PAGE: usize = 4096;
 
 /// Write the maps of init, which waits for them, and what else init may not do itself any more.
 pub fn write(plan: &Plan, pid: i32, host: &Host) -> Result<()> {
     let procfs = ProcFs::host()?;
     let maps = &plan.namespaces;
+    raise_hard_limits(pid, &plan.process.rlimits);
     if let Some(score) = plan.process.oom_score_adj {
         procfs
             .write(&format!("{pid}/oom_score_adj"), &score.to_string())
@@ -19,7 +26,16 @@ pub fn write(plan: &Plan, pid: i32, host: &Host) -> Result<()> {
     let map = |name: &str, mappings: &[IdMapping]| {
         procfs
             .write(&format!("{pid}/{name}"), &text(mappings))
-            .map_err(|e| e.with_field(field_of(name)))
+            .map_err(|error| {
+                let error = error.with_field(field_of(name));
+                match error.errno() {
+                    Some(Errno::EINVAL) if text(mappings).len() >= PAGE => {
+                        error.with_hint("the kernel takes less than a page of text")
+                    }
+                    Some(Errno::EPERM) => error.with_hint("does the caller have these ids itself?"),
+                    _ => error,
+                }
+            })
     };
     if !host.is_rootless() {
         map("uid_map", &maps.uid_mappings)?;

@@ -13,6 +13,7 @@ mod exec_process;
 mod foreground;
 pub mod id;
 mod idmap;
+mod join;
 pub mod kill;
 mod middle;
 pub mod options;

@@ -1,17 +1,17 @@
 //! The clone dance: how init comes to be in the namespaces that it needs.
 //!
-//! Mostly it is one clone3 with all new namespaces. A user or pid namespace that is joined by
-//! path cannot be entered by the runtime itself, which has to come back, nor be combined with
-//! new namespaces that it must own; then a middle process joins them, clones init as our child
+//! Mostly it is one clone3 with all new namespaces. Some that are joined by path cannot be
+//! entered by the runtime itself, which has to come back, nor be combined with new namespaces
+//! that they must own (see `join`); then a middle process joins them, clones init as our child
 //! (CLONE_PARENT) and ends.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 
+use super::join::Joins;
 use super::middle::clone_through;
 use super::process::Process;
 use super::state::State;
@@ -20,7 +20,8 @@ use crate::error::{Error, Result, Step};
 use crate::fd_socket;
 use crate::host::Host;
 use crate::init::channel::{Channel, Gate};
-use crate::init::namespaces::{Opened, clone_flag, join};
+use crate::init::namespaces::clone_flag;
+use crate::init::process::{raise_hard_limits, set_oom_score};
 use crate::init::{self, Handed};
 use crate::plan::{MountKind, NamespaceKind, Plan};
 use crate::sys::clone;
@@ -45,14 +46,15 @@ pub fn init(
 ) -> Result<Spawned> {
     let (channel, theirs) = Channel::pair()?;
     let console = fd_socket::connect_if_given(options.console_socket.as_deref(), "console")?;
-    let (early, joins) = open_namespaces(plan)?;
+    let mut joins = Joins::open(&plan.namespaces)?;
     let (rootfs_tree, sources) = host_trees(plan, host)?;
     // The unified hierarchy's directory; on a hybrid host the v1 ones are joined by init.
     let born_in = cgroup.take_v2_fd()?;
     let new_cgroup_ns = plan.namespaces.is_new(NamespaceKind::Cgroup);
     let cgroup_ns_by_clone = new_cgroup_ns && born_in.is_some() && cgroup.is_unified_only();
-    let in_joined_user_namespace = early.iter().any(|j| j.kind == NamespaceKind::User);
-    let in_user_namespace = in_joined_user_namespace || plan.namespaces.is_new(NamespaceKind::User);
+    let in_joined_user_namespace = joins.have_user();
+    let new_user_namespace = plan.namespaces.is_new(NamespaceKind::User);
+    let in_user_namespace = in_joined_user_namespace || new_user_namespace;
     let flags = plan
         .namespaces
         .new
@@ -65,12 +67,14 @@ pub fn init(
             _ => true,
         })
         .fold(0, |flags, kind| flags | clone_flag(*kind)) as u32;
-    let handed = Handed {
+    let through_middle = joins.need_middle(&plan.namespaces);
+    let mut handed = Handed {
         channel: theirs,
         gate,
         cgroup,
         has_cgroup_namespace: cgroup_ns_by_clone,
-        joins,
+        joins: Vec::new(),
+        has_entered_cgroup: through_middle,
         rootless: host.is_rootless(),
         in_joined_user_namespace,
         rootfs_tree,
@@ -81,15 +85,29 @@ pub fn init(
         no_pivot: options.no_pivot,
         new_keyring: !options.no_new_keyring,
     };
-    let (pid, pidfd) = if early.is_empty() {
-        let born_in = born_in.as_ref().map(AsFd::as_fd);
+    let born_in = born_in.as_ref().map(AsFd::as_fd);
+    let (pid, pidfd) = if through_middle {
+        // What the middle process could not join goes on to init, with the rest of its memory.
+        let refused = Cell::new(Vec::new());
+        let join = |_: &Channel| {
+            // While the host's files are in sight, and its rights are ours.
+            init::enter_cgroup(cgroup)?;
+            if in_joined_user_namespace {
+                set_oom_score(&plan.process)?;
+                raise_hard_limits(0, &plan.process.rlimits);
+            }
+            refused.set(joins.join(new_user_namespace)?);
+            Ok(())
+        };
+        let child = || {
+            handed.joins = refused.take();
+            init::run(plan, handed)
+        };
+        clone_through(flags.into(), born_in, join, child, clone_error)?
+    } else {
+        handed.joins = joins.into_others();
         let cloned = clone::clone3(flags.into(), born_in, || init::run(plan, handed));
         cloned.map_err(clone_error)?
-    } else {
-        let join = |_: &Channel| early.iter().try_for_each(join);
-        let child = || init::run(plan, handed);
-        let born_in = born_in.as_ref().map(AsFd::as_fd);
-        clone_through(flags.into(), born_in, join, child, clone_error)?
     };
     Ok(Spawned {
         init: Process::child(pid, pidfd)?,
@@ -106,32 +124,6 @@ fn clone_error(errno: Errno) -> Error {
         Errno::EBUSY => error.with_hint("the cgroup has controllers enabled for its children"),
         _ => error,
     }
-}
-
-/// Open the namespaces to join: first those that a middle process joins, then the others.
-fn open_namespaces(plan: &Plan) -> Result<(Vec<Opened>, Vec<Opened>)> {
-    let mut early = Vec::new();
-    let mut late = Vec::new();
-    for join in &plan.namespaces.join {
-        let fd = nix::fcntl::open(
-            &join.path,
-            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
-        .step_on("open a namespace", &join.path)
-        .map_err(|e| e.with_field(format!("{}/path", join.field)))?;
-        let opened = Opened {
-            kind: join.kind,
-            fd,
-            join: join.clone(),
-        };
-        match join.kind {
-            NamespaceKind::User => early.insert(0, opened),
-            NamespaceKind::Pid => early.push(opened),
-            _ => late.push(opened),
-        }
-    }
-    Ok((early, late))
 }
 
 /// With a user namespace, init has no rights over the host's paths any more: the rootfs and

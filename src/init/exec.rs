@@ -21,6 +21,7 @@ use super::{
 use crate::cgroup::Cgroup;
 use crate::error::{Result, Step};
 use crate::plan::{NamespaceKind, Process};
+use crate::sys::process as sys;
 
 /// What the parent gives to a process that joins a running container.
 pub struct Handed<'a> {
@@ -53,14 +54,15 @@ pub fn join_namespaces(process: &Process, handed: &Handed, line: &Channel) -> Re
     kept.extend(handed.console.iter().map(AsRawFd::as_raw_fd));
     close_all_but(handed.preserve_fds, &kept)?;
     handed.cgroup.enter()?;
-    process::set_final_affinity(process)?;
-    if handed.privileged {
-        process::set_oom_score(process)?;
-    }
+    process::set_exec_affinity(process)?;
+    set_oom_score(process, handed)?;
     let joins_mounts = handed.namespaces.contains(&NamespaceKind::Mount);
     // With the host's privileges, while we have them; but to join mounts is to leave it again.
     if let Some(rootfs) = handed.chroot.filter(|_| !joins_mounts) {
         root::change_root(rootfs)?;
+    }
+    if handed.namespaces.contains(&NamespaceKind::User) {
+        process::raise_hard_limits(0, &process.rlimits);
     }
     namespaces::join_all_of(&handed.init, handed.namespaces.iter().copied())?;
     if let Some(rootfs) = handed.chroot.filter(|_| joins_mounts) {
@@ -70,6 +72,17 @@ pub fn join_namespaces(process: &Process, handed: &Handed, line: &Channel) -> Re
         namespaces::become_root()?;
     }
     Ok(())
+}
+
+/// Without privileges only a dumpable process owns its files in procfs; nothing of the container
+/// sees us yet.
+fn set_oom_score(process: &Process, handed: &Handed) -> Result<()> {
+    if handed.privileged || process.oom_score_adj.is_none() {
+        return process::set_oom_score(process);
+    }
+    sys::set_dumpable(true).step("become dumpable")?;
+    process::set_oom_score(process)?;
+    sys::set_dumpable(false).step("become undumpable")
 }
 
 /// The whole life of a process that exec starts, up to the user's program.

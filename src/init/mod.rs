@@ -17,7 +17,7 @@ mod masks;
 pub mod mounts;
 pub mod namespaces;
 mod proc_targets;
-mod process;
+pub mod process;
 mod program;
 mod root;
 mod rootfs;
@@ -51,7 +51,10 @@ pub struct Handed<'a> {
     pub cgroup: &'a Cgroup,
     /// Whether the clone itself made the cgroup namespace (with CLONE_INTO_CGROUP).
     pub has_cgroup_namespace: bool,
+    /// Namespaces that only init can join.
     pub joins: Vec<Opened>,
+    /// The middle process has entered the cgroup, and init is born in it.
+    pub has_entered_cgroup: bool,
     /// Whether the parent is without the host's root.
     pub rootless: bool,
     /// The middle process has joined the user namespace (see `container::spawn`).
@@ -122,10 +125,11 @@ fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
 fn become_process(process: &Process, channel: &Channel) -> Result<Program> {
     process::prepare(process)?;
     process::set_labels(process)?;
+    let env = program::environment(process);
     for warning in process::become_user(process)? {
         channel.send(&Message::Warn(warning))?;
     }
-    Program::find(process)
+    Program::find(process, &env)
 }
 
 /// After start: the last hooks, the filter, the program. Gives the reason why that failed.
@@ -181,16 +185,19 @@ fn leave_the_runtime(handed: &Handed) -> Result<()> {
 }
 
 fn enter_cgroup_and_namespaces(plan: &Plan, handed: &mut Handed) -> Result<()> {
-    handed.cgroup.enter()?;
+    if !handed.has_entered_cgroup {
+        enter_cgroup(handed.cgroup)?;
+    }
     let has_user_namespace = plan.namespaces.is_new(NamespaceKind::User);
     if has_user_namespace {
         // The right to set the OOM score is gone by now; the parent does it with the maps.
         namespaces::become_root_of_user_namespace(&handed.channel, handed.rootless)?;
     } else {
-        process::set_oom_score(&plan.process)?;
         if handed.in_joined_user_namespace {
             namespaces::become_root()?;
             sys::process::set_dumpable(false).step("become undumpable")?;
+        } else {
+            process::set_oom_score(&plan.process)?;
         }
     }
     for opened in handed.joins.drain(..) {
@@ -202,6 +209,12 @@ fn enter_cgroup_and_namespaces(plan: &Plan, handed: &mut Handed) -> Result<()> {
         process::join_keyring(&plan.id, mapped)?;
     }
     Ok(())
+}
+
+/// Into the cgroup, and on any of its CPUs.
+pub fn enter_cgroup(cgroup: &Cgroup) -> Result<()> {
+    cgroup.enter()?;
+    process::reset_affinity()
 }
 
 fn build_rootfs(plan: &Plan, handed: &mut Handed) -> Result<RootFs> {

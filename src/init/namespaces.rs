@@ -28,7 +28,7 @@ pub fn clone_flag(kind: NamespaceKind) -> i32 {
     }
 }
 
-/// A namespace to join, opened by the parent before it cloned.
+/// A namespace to join, opened and seen to be of its kind before anything was cloned.
 #[derive(Debug)]
 pub struct Opened {
     pub kind: NamespaceKind,
@@ -47,10 +47,12 @@ pub fn join(opened: &Opened) -> Result<()> {
         );
         let error = error.with_field(&opened.join.field);
         match errno {
-            Errno::EINVAL => error.with_hint(format!(
-                "is {} a namespace of this kind?",
-                opened.join.path.display()
-            )),
+            Errno::EINVAL if opened.kind == NamespaceKind::User => {
+                error.with_hint("the caller is in this user namespace already")
+            }
+            Errno::EPERM => {
+                error.with_hint("it is owned by a user namespace in which we have no rights")
+            }
             _ => error,
         }
     })

@@ -1,17 +1,19 @@
 //! From the runtime's process to the user's: limits, scheduling, credentials.
 //!
 //! Shared by init and by processes that exec starts. [`prepare`] is what needs privileges or
-//! the runtime's view; [`become_user`] gives the privileges up; [`last_restrictions`] is what
+//! the runtime's view; [`become_user`] sets the limits and gives the privileges up; [`last_restrictions`] is what
 //! must be the very last: the seccomp filter.
 
+use std::os::fd::AsFd;
+
 use nix::errno::Errno;
-use nix::sys::stat::Mode;
-use nix::unistd::{chdir, getcwd};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{Uid, chdir, fchown, getcwd};
 
 use super::rootfs::{Make, RootFs};
 use crate::error::{Error, Result, Step};
 use crate::plan::capabilities::SYS_ADMIN;
-use crate::plan::{Capabilities, Process};
+use crate::plan::{Capabilities, Process, Rlimit, Scheduler};
 use crate::procfs::ProcFs;
 use crate::sys::process::{self as sys, SchedAttr};
 use crate::sys::{caps, keyring, seccomp};
@@ -39,20 +41,8 @@ pub fn join_keyring(id: &str, mapped: bool) -> Result<()> {
     keyring::set_permissions(serial, mask | search).step("open the session keyring")
 }
 
-/// Limits and scheduling: while we are still privileged.
+/// Scheduling: while we are still privileged.
 pub fn prepare(process: &Process) -> Result<()> {
-    for limit in &process.rlimits {
-        sys::set_rlimit(limit.resource, limit.soft, limit.hard)
-            .step(format!("set {}", limit.name))
-            .map_err(|error| {
-                let error = error.with_field(&limit.field);
-                if error.errno() == Some(Errno::EPERM) {
-                    error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
-                } else {
-                    error
-                }
-            })?;
-    }
     if let Some(value) = process.io_priority {
         sys::set_io_priority(value)
             .step("set the I/O priority")
@@ -71,17 +61,101 @@ pub fn prepare(process: &Process) -> Result<()> {
         };
         sys::set_scheduler(&attr)
             .step("set the scheduler")
-            .map_err(|e| e.with_field("/process/scheduler"))?;
+            .map_err(|error| scheduler_error(error, scheduler))?;
     }
     if let Some(policy) = &process.memory_policy {
         sys::set_memory_policy(policy.mode, &policy.nodes)
             .step("set the memory policy")
-            .map_err(|e| e.with_field("/linux/memoryPolicy"))?;
+            .map_err(|error| {
+                let hint = match error.errno() {
+                    Some(Errno::ENOSYS) => "this kernel has no NUMA",
+                    _ => "does this machine have these nodes, and the kernel this mode?",
+                };
+                error.with_field("/linux/memoryPolicy").with_hint(hint)
+            })?;
     }
     if let Some(personality) = process.personality {
         sys::set_personality(personality)
             .step("set the personality")
             .map_err(|e| e.with_field("/linux/personality"))?;
+    }
+    Ok(())
+}
+
+/// What the kernel's bare errno means, as far as one can know.
+fn scheduler_error(error: Error, scheduler: &Scheduler) -> Error {
+    let hint = match (error.errno(), scheduler.policy.cast_signed()) {
+        (Some(Errno::EPERM), libc::SCHED_FIFO | libc::SCHED_RR) => {
+            "a real-time policy needs CAP_SYS_NICE or RLIMIT_RTPRIO and, where the kernel groups \
+             real-time tasks, a cgroup with linux.resources.cpu.realtimeRuntime"
+        }
+        (Some(Errno::EPERM), libc::SCHED_DEADLINE) => {
+            "SCHED_DEADLINE needs CAP_SYS_NICE and all CPUs of the machine, so no cpuset"
+        }
+        (Some(Errno::EPERM), _) => "a nice value below the caller's needs CAP_SYS_NICE",
+        (Some(Errno::EBUSY), _) => "there is not as much CPU time left for deadlines",
+        (Some(Errno::EOPNOTSUPP), _) => "does this kernel clamp utilization (CONFIG_UCLAMP_TASK)?",
+        _ => return error.with_field("/process/scheduler"),
+    };
+    error.with_field("/process/scheduler").with_hint(hint)
+}
+
+/// All CPUs, so that what the runtime itself was bound to is not inherited: the cpuset of the
+/// cgroup alone says which of them are used. A seccomp filter around us may forbid the call,
+/// which is no reason to fail.
+pub fn reset_affinity() -> Result<()> {
+    match sys::set_affinity_to_all() {
+        Err(Errno::EPERM | Errno::ENOSYS) => Ok(()),
+        other => other.step("reset the CPU affinity"),
+    }
+}
+
+/// Resource limits: once nothing more is opened, and before the privileges are gone.
+fn set_limits(limits: &[Rlimit]) -> Result<()> {
+    for limit in limits {
+        sys::set_rlimit(limit.resource, limit.soft, limit.hard)
+            .step(format!("set {}", limit.name))
+            .map_err(|error| {
+                let error = error.with_field(&limit.field);
+                if error.errno() == Some(Errno::EPERM) {
+                    error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE")
+                } else {
+                    error
+                }
+            })?;
+    }
+    Ok(())
+}
+
+/// Raise the hard limits of process `pid` (0: the caller) to what the config wants. Only the
+/// host's CAP_SYS_RESOURCE allows that, so it comes before a user namespace is entered, or from
+/// outside. Where it fails, [`become_user`] will say so.
+pub fn raise_hard_limits(pid: i32, limits: &[Rlimit]) {
+    for limit in limits {
+        if let Ok((soft, hard)) = sys::rlimit(pid, limit.resource)
+            && hard < limit.hard
+        {
+            let _ = sys::set_rlimit_of(pid, limit.resource, soft, limit.hard);
+        }
+    }
+}
+
+/// Give stdin, stdout and stderr to the user of the container, who could not open /dev/stdout
+/// otherwise. Devices stay whose they are (a terminal of the container's own has its owner
+/// already), and so does what may not be given away.
+fn own_stdio(uid: u32) -> Result<()> {
+    let stdio = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for fd in [stdio.0.as_fd(), stdio.1.as_fd(), stdio.2.as_fd()] {
+        let Ok(stat) = fstat(fd) else { continue };
+        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+        if stat.st_uid == uid || matches!(kind, SFlag::S_IFCHR | SFlag::S_IFBLK) {
+            continue;
+        }
+        match fchown(fd, Some(Uid::from_raw(uid)), None) {
+            // Of an owner that is not mapped, on a read-only filesystem, to an id not mapped.
+            Ok(()) | Err(Errno::EPERM | Errno::EROFS | Errno::EINVAL) => {}
+            Err(errno) => return Err(Error::sys("give stdio to the container's user", errno)),
+        }
     }
     Ok(())
 }
@@ -96,17 +170,20 @@ pub fn set_oom_score(process: &Process) -> Result<()> {
     }
 }
 
-/// The CPUs of a process of exec, once it is in its cgroup.
-pub fn set_final_affinity(process: &Process) -> Result<()> {
-    match process
-        .exec_cpu_affinity
-        .as_ref()
-        .and_then(|a| a.last.as_deref())
-    {
+/// The CPUs of a process of exec, once it is in its cgroup. With an initial list alone the
+/// kernel has the say, as the specification wants it.
+pub fn set_exec_affinity(process: &Process) -> Result<()> {
+    let Some(affinity) = &process.exec_cpu_affinity else {
+        return reset_affinity();
+    };
+    match &affinity.last {
+        None => Ok(()),
         Some(cpus) => sys::set_affinity(cpus)
             .step("set the final CPU affinity")
-            .map_err(|e| e.with_field("/process/execCPUAffinity/final")),
-        None => Ok(()),
+            .map_err(|e| {
+                e.with_field("/process/execCPUAffinity/final")
+                    .with_hint("does the container's cpuset have any of these CPUs?")
+            }),
     }
 }
 
@@ -147,6 +224,8 @@ pub fn become_user(process: &Process) -> Result<Vec<String>> {
         nix::sys::stat::umask(Mode::from_bits_truncate(umask));
     }
     let entered = enter_cwd(process);
+    own_stdio(user.uid)?;
+    set_limits(&process.rlimits)?;
     drop_bounding(process.capabilities.bounding)?;
     sys::set_keep_capabilities(true).step("keep capabilities over the change of user")?;
     set_groups(&user.additional_gids)?;

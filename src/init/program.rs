@@ -28,27 +28,18 @@ pub struct Program {
 }
 
 impl Program {
-    /// Find it as the container's user, from the container's working directory.
-    pub fn find(process: &Process) -> Result<Self> {
+    /// Find it as the container's user, from the container's working directory; `env` is the
+    /// [`environment`].
+    pub fn find(process: &Process, env: &[String]) -> Result<Self> {
         let name = process
             .args
             .first()
             .ok_or_else(|| Error::invalid("args must not be empty"))?;
         let path = find_executable(name, &process.env)?;
-        let mut env = strings(&process.env)?;
-        if !process
-            .env
-            .iter()
-            .any(|v| v.len() > 5 && v.starts_with("HOME="))
-        {
-            env.retain(|v| v.as_bytes() != b"HOME=");
-            let home = format!("HOME={}", home_of(process.user.uid));
-            env.push(zero_free(home.into_bytes())?);
-        }
         Ok(Self {
             path: zero_free(path.into_os_string().into_encoded_bytes())?,
             args: strings(&process.args)?,
-            env,
+            env: strings(env)?,
         })
     }
 
@@ -64,6 +55,18 @@ impl Program {
             .with_kind(Kind::NoProgram),
         }
     }
+}
+
+/// The environment of the config, with a HOME from the container's /etc/passwd where it has
+/// none. Looked up before the limits are set, which may forbid to open a file, and before the
+/// change of user, who may not be allowed to read it.
+pub fn environment(process: &Process) -> Vec<String> {
+    let mut env = process.env.clone();
+    if !env.iter().any(|v| v.len() > 5 && v.starts_with("HOME=")) {
+        env.retain(|v| v != "HOME=");
+        env.push(format!("HOME={}", home_of(process.user.uid)));
+    }
+    env
 }
 
 fn zero_free(bytes: Vec<u8>) -> Result<CString> {

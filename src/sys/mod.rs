@@ -12,6 +12,7 @@ pub mod clone;
 pub mod exec;
 pub mod keyring;
 pub mod mount;
+pub mod namespace;
 pub mod net;
 pub mod pidfd;
 pub mod process;

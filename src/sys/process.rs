@@ -93,6 +93,11 @@ pub fn set_gid(gid: libc::gid_t) -> Result<(), Errno> {
 
 /// setrlimit(2) with the kernel's own 64-bit type.
 pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    set_rlimit_of(0, resource, soft, hard)
+}
+
+/// prlimit(2) with a new value, for process `pid` (0: the caller).
+pub fn set_rlimit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     let limit = libc::rlimit64 {
         rlim_cur: soft,
         rlim_max: hard,
@@ -101,13 +106,32 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     let rc = unsafe {
         libc::syscall(
             libc::SYS_prlimit64,
-            0,
+            pid,
             resource,
             &raw const limit,
             std::ptr::null_mut::<libc::rlimit64>(),
         )
     };
     Errno::result(rc).map(drop)
+}
+
+/// prlimit(2) that only asks: soft and hard limit of process `pid` (0: the caller).
+pub fn rlimit(pid: i32, resource: u32) -> Result<(u64, u64), Errno> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel writes one rlimit64; no new value is given.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid,
+            resource,
+            std::ptr::null::<libc::rlimit64>(),
+            &raw mut limit,
+        )
+    };
+    Errno::result(rc).map(|_| (limit.rlim_cur, limit.rlim_max))
 }
 
 /// fcntl(2), F_GETFD: the flags of an fd that may not be open (EBADF).
@@ -206,8 +230,17 @@ pub fn set_scheduler(attr: &SchedAttr) -> Result<(), Errno> {
 
 /// sched_setaffinity(2) for the calling thread; `cpus` may hold any number, not just 1,024.
 pub fn set_affinity(cpus: &[u32]) -> Result<(), Errno> {
-    let mask = bit_words(cpus);
-    let bytes = size_of_val(mask.as_slice());
+    set_affinity_mask(&bit_words(cpus))
+}
+
+/// Let the calling thread use every CPU that its cpuset has: those that come later, too.
+pub fn set_affinity_to_all() -> Result<(), Errno> {
+    // More than any kernel is built for (CONFIG_NR_CPUS is at most 8,192); it takes what it knows.
+    set_affinity_mask(&[libc::c_ulong::MAX; 8192 / libc::c_ulong::BITS as usize])
+}
+
+fn set_affinity_mask(mask: &[libc::c_ulong]) -> Result<(), Errno> {
+    let bytes = size_of_val(mask);
     // SAFETY: the kernel reads `bytes` bytes of the mask.
     let rc = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, bytes, mask.as_ptr()) };
     Errno::result(rc).map(drop)

@@ -1,11 +1,13 @@
 //! Hooks: programs of the config that run at fixed points of a container's life.
 //!
 //! Each gets the container's state as JSON on its stdin, has its output kept for the error
-//! message, and is killed when its time is up. The first failure ends the row. Which failure
-//! stops what is for the caller to say.
+//! message, and is killed when its time is up. Why a program could not be executed comes back
+//! on a pipe that execve closes, so that it is not taken for the hook's own words. The first
+//! failure ends the row. Which failure stops what is for the caller to say.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -25,15 +27,30 @@ const MAX_OUTPUT: usize = 16 << 10;
 /// So many reads empty the largest pipe that an unprivileged user can make (1 MiB).
 const PIPE_READS: usize = 256;
 
+/// In the hook's process, until execve: where the reason goes why there was none.
+const WHY: RawFd = 3;
+
 /// Run `hooks` in order. `kind` is the config's name for the row (`createRuntime`), `state`
 /// the JSON text. `enter` runs in each hook's process right before execve.
 pub fn run(kind: &str, hooks: &[Hook], state: &str, enter: &dyn Fn() -> Result<()>) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
         log::debug!("running {kind} hook #{index}: {}", hook.path.display());
-        run_one(hook, state, enter)
-            .map_err(|error| error.within(&format!("error running {kind} hook #{index}")))?;
+        run_one(hook, state, enter).map_err(|error| {
+            error
+                .within(&format!("error running {kind} hook #{index}"))
+                .with_field(format!("/hooks/{kind}/{index}"))
+        })?;
     }
     Ok(())
+}
+
+/// The same hooks; those without an environment have `env`, and not the runtime's.
+pub fn with_environment(hooks: &[Hook], env: &[String]) -> Vec<Hook> {
+    let filled = |hook: &Hook| Hook {
+        env: hook.env.clone().or_else(|| Some(env.to_vec())),
+        ..hook.clone()
+    };
+    hooks.iter().map(filled).collect()
 }
 
 /// An `enter` for the hooks of the runtime's namespaces: they run in the bundle's directory.
@@ -46,13 +63,27 @@ fn run_one(hook: &Hook, state: &str, enter: &dyn Fn() -> Result<()>) -> Result<(
     let (stdin, to_stdin) = pipe()?;
     let (from_stdout, stdout) = pipe()?;
     let (from_stderr, stderr) = pipe()?;
+    let (why, to_why) = pipe()?;
     let (pid, process) = clone::clone3(0, None, || {
-        let error = program.exec([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], enter);
-        let _ = write(std::io::stderr().as_fd(), error.to_string().as_bytes());
+        let fds = [
+            stdin.as_fd(),
+            stdout.as_fd(),
+            stderr.as_fd(),
+            to_why.as_fd(),
+        ];
+        let error = program.exec(fds, enter);
+        process::write_to(WHY, error.to_string().as_bytes());
         process::exit_now(127)
     })
     .step("clone the hook's process")?;
-    drop((stdin, stdout, stderr));
+    drop((stdin, stdout, stderr, to_why));
+    // Until execve, which closes the other end.
+    let mut reason = String::new();
+    let read = std::fs::File::from(why).read_to_string(&mut reason);
+    if read.is_err() || !reason.is_empty() {
+        wait::reap(pid).step("wait for the hook")?;
+        return Err(Error::new(reason));
+    }
     let mut io = Io {
         input: state.as_bytes(),
         stdin: Some(to_stdin),
@@ -121,12 +152,13 @@ impl Program {
     }
 
     /// In the child; gives the reason why it came back.
-    fn exec(&self, stdio: [BorrowedFd; 3], enter: &dyn Fn() -> Result<()>) -> Error {
-        let [stdin, stdout, stderr] = stdio;
+    fn exec(&self, fds: [BorrowedFd; 4], enter: &dyn Fn() -> Result<()>) -> Error {
+        let [stdin, stdout, stderr, why] = fds;
         let done = dup2_stdin(stdin)
             .and_then(|()| dup2_stdout(stdout))
             .and_then(|()| dup2_stderr(stderr))
-            .and_then(|()| process::close_range(3, i32::MAX))
+            .and_then(|()| process::duplicate_to(why, WHY))
+            .and_then(|()| process::close_range(WHY + 1, i32::MAX))
             .step("hand over stdio");
         process::reset_signals();
         match done.and_then(|()| enter()) {
@@ -301,7 +333,8 @@ mod tests {
         let error = run_script("echo out; echo err >&2; exit 3", None).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "error running prestart hook #0: exit status 3, stdout: out, stderr: err"
+            "error running prestart hook #0: exit status 3, stdout: out, stderr: err \
+             (config.json: /hooks/prestart/0)"
         );
         let error = run_script("kill -SYS $$", None).unwrap_err();
         assert!(
@@ -350,11 +383,42 @@ mod tests {
             ..hook("", None)
         };
         let error = run("poststop", &[hook], "", &|| Ok(())).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "error running poststop hook #0: fork/exec /nope: no such file or directory \
+             (config.json: /hooks/poststop/0)"
+        );
+    }
+
+    #[test]
+    fn a_hook_may_give_127_itself() {
+        let error = run_script("echo why >&2; exit 127", None).unwrap_err();
         assert!(
             error
                 .to_string()
-                .contains("fork/exec /nope: no such file or directory"),
+                .contains("exit status 127, stdout: , stderr: why"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_keeps_a_hook_from_its_place_is_told() {
+        let enter = || Err(Error::new("no such place"));
+        let error = run("prestart", &[hook("true", None)], "", &enter).unwrap_err();
+        assert!(
+            error.to_string().contains("hook #0: no such place"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_hook_inherits_what_it_has_no_environment_for() {
+        let bare = Hook {
+            env: None,
+            ..hook("", None)
+        };
+        let filled = with_environment(&[bare, hook("", None)], &["A=1".to_owned()]);
+        assert_eq!(filled[0].env, Some(vec!["A=1".to_owned()]));
+        assert_eq!(filled[1].env, hook("", None).env);
     }
 }

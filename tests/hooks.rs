@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::bundle::add_mount;
+use crate::support::bundle::{add_mount, add_user_namespace};
 use crate::support::{Bundle, Test, both_views, probe};
 
 const HOST_HOOKS: &[&str] = &[
@@ -343,5 +343,68 @@ both_views! {
         });
         t.run(&bundle).expect_ok();
         assert_eq!(note(t, "startContainer")["uid"], 1000);
+    }
+
+    fn a_start_container_hook_without_an_environment_has_the_programs(t) {
+        let bundle = bundle_with(t, &["startContainer"], &["exit", "0"], |config| {
+            config["process"]["env"] = json!(["PATH=/", "OF=the program"]);
+        });
+        let mut command = t.runtime.command(&["run", "--bundle", bundle.path(), &bundle.id]);
+        command.env("MARK", "of the caller");
+        t.runtime.finish(command).expect_ok();
+        let env = note(t, "startContainer")["env"].to_string();
+        assert!(env.contains("OF=the program") && !env.contains("MARK"), "{env}");
+        if !t.runtime.is_reference {
+            assert!(env.contains("HOME=/"), "runc 1.1 sets it later: {env}");
+        }
+    }
+
+    fn a_hook_that_cannot_be_executed_is_told_from_one_that_fails(t) {
+        let text = t.dir.join("text");
+        fs::write(&text, "not a program").unwrap();
+        fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).unwrap();
+        for (path, why) in [
+            ("/nowhere/hook", "no such file or directory"),
+            ("/dev/null", "permission denied"),
+            (text.to_str().unwrap(), "exec format error"),
+        ] {
+            for kind in ["createRuntime", "createContainer"] {
+                let bundle = t.bundle(&["exit", "0"], |config| {
+                    config["hooks"][kind] = json!([{"path": path}]);
+                });
+                let output = t.try_create(&bundle);
+                output.expect_error(&format!("fork/exec {path}: {why}"));
+                assert!(!output.stderr.contains("exit status"), "{output}");
+                if !t.runtime.is_reference {
+                    output.expect_words(&format!("/hooks/{kind}/0"));
+                }
+            }
+        }
+    }
+
+    fn a_start_container_hook_that_cannot_be_executed_says_why(t) {
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            config["hooks"]["startContainer"] = json!([{"path": "/nowhere/hook"}]);
+        });
+        let output = t.run(&bundle);
+        output.expect_code(1).expect_words("fork/exec /nowhere/hook: no such file or directory");
+        assert!(!output.stderr.contains("exit status"), "{output}");
+    }
+
+    fn in_a_user_namespace_each_hook_has_the_ids_of_its_place(t) {
+        let kinds = [HOST_HOOKS, &["startContainer"]].concat();
+        let bundle = bundle_with(t, &kinds, &["exit", "0"], |config| {
+            add_user_namespace(config, 200_000);
+            config["process"]["user"] = json!({"uid": 7, "gid": 7});
+        });
+        t.run(&bundle).expect_ok();
+        let own = json!(fs::read_link("/proc/self/ns/user").unwrap());
+        for (kind, uid, on_the_host) in [
+            ("prestart", 0, true), ("createRuntime", 0, true), ("poststart", 0, true), ("poststop", 0, true),
+            ("createContainer", 0, false), ("startContainer", 7, false),
+        ] {
+            assert_eq!(note(t, kind)["uid"], uid, "{kind}");
+            assert_eq!(note(t, kind)["namespaces"]["user"] == own, on_the_host, "{kind}");
+        }
     }
 }

@@ -28,6 +28,7 @@ mod process;
 mod propagation;
 mod rootfs;
 mod rootless;
+mod scheduling;
 mod seccomp;
 mod security;
 mod support;

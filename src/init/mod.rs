@@ -140,6 +140,8 @@ fn launch(plan: &Plan, program: &Program, state: &State, line: &Channel, preserv
         Ok(())
     } else {
         let pid = nix::unistd::getpid().as_raw();
+        // Not in the specification, but what runc has always done.
+        let hooks = hooks::with_environment(hooks, &program.environment());
         let enter = || {
             chdir("/").step("enter /")?;
             process::last_restrictions(process)
@@ -147,7 +149,7 @@ fn launch(plan: &Plan, program: &Program, state: &State, line: &Channel, preserv
         state
             .oci(Status::Created, Some(pid))
             .to_text()
-            .and_then(|text| hooks::run("startContainer", hooks, &text, &enter))
+            .and_then(|text| hooks::run("startContainer", &hooks, &text, &enter))
     };
     match done.and_then(|()| execute(process, program, line, preserve)) {
         Ok(never) => match never {},

@@ -43,6 +43,12 @@ impl Program {
         })
     }
 
+    /// The environment that it gets.
+    pub fn environment(&self) -> Vec<String> {
+        let text = |v: &CString| v.to_string_lossy().into_owned();
+        self.env.iter().map(text).collect()
+    }
+
     /// Become it. Returns only with the reason why not.
     pub fn exec(&self) -> Error {
         match exec::execve(&self.path, &self.args, &self.env) {

@@ -3,7 +3,7 @@
 //! The same object in both, so one function plans both; only its JSON pointer differs. What
 //! `linux` adds to a process (personality, memory policy, seccomp) is added by the caller.
 //! Looking up the program, HOME and the groups of a user need the rootfs: `init` does that.
-//! `commandLine` and `user.username` are Windows' and have no meaning here.
+//! `commandLine` and `user.username` are Windows' and have no meaning here, which is warned of.
 
 use std::collections::HashSet;
 
@@ -39,6 +39,16 @@ pub fn plan(
         ));
     }
     paths::no_nul_path(cwd, || format!("{at}/cwd"))?;
+    for (value, name) in [
+        (process.command_line(), "commandLine"),
+        (process.user().username(), "user/username"),
+    ] {
+        if value.as_ref().is_some_and(|value| !value.is_empty()) {
+            warnings.push(format!(
+                "{name} has a meaning on Windows only (config.json: {at}/{name})"
+            ));
+        }
+    }
     let text = |text: &Option<String>, name: &str| match text.as_deref() {
         None | Some("") => Ok(None),
         Some(text) => {

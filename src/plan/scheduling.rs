@@ -31,6 +31,10 @@ pub fn scheduler(entry: &oci::Scheduler, at: &str) -> Result<Scheduler> {
     let policy = *entry.policy();
     let wrong = |name: &str, problem: String| Err(Error::field(format!("{at}/{name}"), problem));
 
+    if policy == Policy::SchedIso {
+        let problem = "SCHED_ISO is a reserved name, no Linux has the policy";
+        return wrong("policy", problem.to_owned());
+    }
     let nice = entry.nice().unwrap_or(0);
     if !(-20..=19).contains(&nice) {
         return wrong(
@@ -65,6 +69,10 @@ pub fn scheduler(entry: &oci::Scheduler, at: &str) -> Result<Scheduler> {
             format!("{policy} has no {name}, only SCHED_DEADLINE has"),
         );
     }
+    if policy == Policy::SchedDeadline {
+        deadline(&times)
+            .map_err(|(name, problem)| Error::field(format!("{at}/{name}"), problem))?;
+    }
     let flags = entry
         .flags()
         .iter()
@@ -87,6 +95,42 @@ pub fn scheduler(entry: &oci::Scheduler, at: &str) -> Result<Scheduler> {
         deadline: times[1].1,
         period: times[2].1,
     })
+}
+
+/// What sched(7) asks of the three times of SCHED_DEADLINE, in the kernel's own order.
+fn deadline(times: &[(&'static str, u64); 3]) -> Result<(), (&'static str, String)> {
+    /// The kernel counts such times in steps of this many nanoseconds.
+    const STEP: u64 = 1 << 10;
+    let [runtime, deadline, period] = times.map(|(_, time)| time);
+    // The kernel takes the deadline for a period that is not given.
+    let period = if period == 0 { deadline } else { period };
+    for (name, time) in [("deadline", deadline), ("period", period)] {
+        if time >= 1 << 63 {
+            return Err((name, format!("{name} {time} ns is 2^63 ns or more")));
+        }
+    }
+    if deadline == 0 {
+        return Err(("deadline", "SCHED_DEADLINE needs a deadline".to_owned()));
+    }
+    if runtime < STEP {
+        return Err((
+            "runtime",
+            format!("runtime {runtime} ns of SCHED_DEADLINE is below {STEP} ns"),
+        ));
+    }
+    if runtime > deadline {
+        return Err((
+            "runtime",
+            format!("runtime {runtime} ns is longer than the deadline, {deadline} ns"),
+        ));
+    }
+    if deadline > period {
+        return Err((
+            "deadline",
+            format!("deadline {deadline} ns is longer than the period, {period} ns"),
+        ));
+    }
+    Ok(())
 }
 
 fn scheduler_flag(flag: oci::LinuxSchedulerFlag) -> u64 {
@@ -157,10 +201,28 @@ pub fn memory_policy(entry: &oci::LinuxMemoryPolicy) -> Result<MemoryPolicy> {
                 Flag::MpolFNumaBalancing => libc::MPOL_F_NUMA_BALANCING,
             }
     });
+    memory_flags(mode, flags, count)
+        .map_err(|problem| Error::field(format!("{AT}/flags"), problem))?;
     Ok(MemoryPolicy {
         mode: mode | flags,
         nodes,
     })
+}
+
+/// Which flags go together, and with which mode (set_mempolicy(2)).
+fn memory_flags(mode: i32, flags: i32, nodes: usize) -> Result<(), &'static str> {
+    let about_nodes = libc::MPOL_F_STATIC_NODES | libc::MPOL_F_RELATIVE_NODES;
+    if flags & about_nodes == about_nodes {
+        return Err("MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other");
+    }
+    if flags & about_nodes != 0 && nodes == 0 {
+        return Err("a flag about nodes needs nodes");
+    }
+    // MPOL_BIND (Linux 5.12) and MPOL_PREFERRED_MANY (5.15).
+    if flags & libc::MPOL_F_NUMA_BALANCING != 0 && !matches!(mode, 2 | 5) {
+        return Err("MPOL_F_NUMA_BALANCING needs MPOL_BIND or MPOL_PREFERRED_MANY");
+    }
+    Ok(())
 }
 
 /// `linux.personality` as the argument of personality(2).
@@ -204,13 +266,22 @@ mod tests {
     #[test]
     fn a_scheduler_takes_only_what_its_policy_has() {
         let of = |entry: Value| scheduler(&from_value(entry).unwrap(), "/s");
+        let deadline = |runtime: u64, deadline: u64, period: u64| {
+            json!({"policy": "SCHED_DEADLINE", "runtime": runtime, "deadline": deadline,
+                "period": period})
+        };
         let plan = of(
-            json!({"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 2,
-            "period": 3, "flags": ["SCHED_FLAG_RECLAIM", "SCHED_FLAG_KEEP_PARAMS"]}),
+            json!({"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 2000,
+            "period": 3000, "flags": ["SCHED_FLAG_RECLAIM", "SCHED_FLAG_KEEP_PARAMS"]}),
         )
         .unwrap();
         assert_eq!((plan.policy, plan.flags), (6, 0x12));
-        assert_eq!((plan.runtime, plan.deadline, plan.period), (1, 2, 3));
+        assert_eq!(
+            (plan.runtime, plan.deadline, plan.period),
+            (1024, 2000, 3000)
+        );
+        let no_period = json!({"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 1024});
+        assert_eq!(of(no_period).unwrap().period, 0);
         for (entry, name) in [
             (json!({"policy": "SCHED_OTHER", "nice": 20}), "nice"),
             (json!({"policy": "SCHED_BATCH", "priority": 1}), "priority"),
@@ -220,6 +291,13 @@ mod tests {
                 json!({"policy": "SCHED_FIFO", "priority": 1, "period": 9}),
                 "period",
             ),
+            (json!({"policy": "SCHED_ISO"}), "policy"),
+            (json!({"policy": "SCHED_DEADLINE"}), "deadline"),
+            (deadline(1023, 2000, 0), "runtime"),
+            (deadline(2001, 2000, 3000), "runtime"),
+            (deadline(1500, 2001, 2000), "deadline"),
+            (deadline(1500, 1 << 63, 0), "deadline"),
+            (deadline(1500, 2000, 1 << 63), "period"),
         ] {
             assert_eq!(pointer_of(&of(entry).unwrap_err()), format!("/s/{name}"));
         }
@@ -251,6 +329,20 @@ mod tests {
         assert!(of(json!({"mode": "MPOL_INTERLEAVE"})).is_err());
         let error = of(json!({"mode": "MPOL_BIND", "nodes": "x"})).unwrap_err();
         assert!(error.step.contains("invalid memory policy node"));
+        for (mode, nodes, flags) in [
+            (
+                "MPOL_BIND",
+                "0",
+                &["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"][..],
+            ),
+            ("MPOL_PREFERRED", "", &["MPOL_F_STATIC_NODES"]),
+            ("MPOL_DEFAULT", "", &["MPOL_F_RELATIVE_NODES"]),
+            ("MPOL_INTERLEAVE", "0", &["MPOL_F_NUMA_BALANCING"]),
+        ] {
+            let entry = json!({"mode": mode, "nodes": nodes, "flags": flags});
+            let error = of(entry).unwrap_err();
+            assert_eq!(pointer_of(&error), "/linux/memoryPolicy/flags", "{mode}");
+        }
     }
 
     #[test]

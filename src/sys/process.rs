@@ -3,7 +3,7 @@
 //! Credentials go by raw system calls. The C library would signal every thread of the process;
 //! we have one thread, and in a cloned child the library's idea of its thread is stale.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::FdFlag;
@@ -139,6 +139,23 @@ pub fn descriptor_flags(fd: RawFd) -> Result<FdFlag, Errno> {
     // SAFETY: F_GETFD touches no memory, and an fd that is not open is only an error.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
     Errno::result(flags).map(FdFlag::from_bits_truncate)
+}
+
+/// dup3(2) to a number of the caller's choice, close-on-exec; whatever had it is closed.
+pub fn duplicate_to(fd: BorrowedFd, to: RawFd) -> Result<(), Errno> {
+    if fd.as_raw_fd() == to {
+        return Ok(());
+    }
+    // SAFETY: integers only. Callers are on their way to execve, when no owner of `to` will run
+    // again.
+    let rc = unsafe { libc::dup3(fd.as_raw_fd(), to, libc::O_CLOEXEC) };
+    Errno::result(rc).map(drop)
+}
+
+/// One write(2) to an fd by its number; there is nobody left to tell that it failed.
+pub fn write_to(fd: RawFd, bytes: &[u8]) {
+    // SAFETY: the kernel reads `bytes.len()` bytes; an fd that is not open is only an error.
+    unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
 }
 
 /// Close the fds `first..=last`.

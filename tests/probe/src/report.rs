@@ -93,6 +93,8 @@ pub fn report(argv: &[String], options: &[String]) -> Result<Value, String> {
         "apparmor": files::text("/proc/self/attr/current"),
         "comm": files::text("/proc/self/comm"),
     });
+    report["scheduler_attributes"] = sys::scheduler_attributes();
+    report["memory_policy"] = sys::memory_policy();
     let mut guarded: Vec<&str> = GUARDED.to_vec();
     let (mut read, mut stat) = (Map::new(), Map::new());
     for pair in options.chunks(2) {

@@ -53,6 +53,46 @@ pub fn scheduler() -> (i32, i32) {
     }
 }
 
+/// All that sched_getattr(2) tells.
+pub fn scheduler_attributes() -> serde_json::Value {
+    /// struct sched_attr of linux/sched/types.h, version 1.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+        util_min: u32,
+        util_max: u32,
+    }
+    let mut a = Attributes::default();
+    let size = size_of::<Attributes>();
+    // SAFETY: the kernel writes at most `size` bytes into the struct.
+    unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut a, size, 0) };
+    serde_json::json!({"policy": a.policy, "flags": a.flags, "nice": a.nice,
+        "priority": a.priority, "runtime": a.runtime, "deadline": a.deadline,
+        "period": a.period})
+}
+
+/// The NUMA policy of this thread and the first 64 nodes of its mask; null without NUMA.
+pub fn memory_policy() -> serde_json::Value {
+    let (mut mode, mut nodes) = (0i32, [0u64; 16]);
+    // SAFETY: the kernel writes one int and at most 1,024 bits.
+    let rc = unsafe {
+        let (mode, nodes) = (&raw mut mode, nodes.as_mut_ptr());
+        libc::syscall(libc::SYS_get_mempolicy, mode, nodes, 1024, 0usize, 0)
+    };
+    match rc {
+        0 => serde_json::json!({"mode": mode, "nodes": nodes[0]}),
+        _ => serde_json::Value::Null,
+    }
+}
+
 /// The execution domain and its flags, as personality(2) has them.
 pub fn personality() -> i64 {
     // SAFETY: takes an integer; this one asks and changes nothing.

@@ -3,10 +3,13 @@
 //! The directory is made absolute as the kernel has it, the file is read whole, up to a bound,
 //! and parsed from memory into oci-spec's types. That is the whole good path. Only when the
 //! parse fails is the text looked at again, as untyped JSON: to mend what the specification
-//! allows and oci-spec does not (`repair`), and then to say which field is wrong.
+//! allows and oci-spec does not (`repair`), and then to say which field is wrong (`locate`).
+//! With `--debug` it is also searched for keys that the specification does not have (`unknown`).
 
+mod config;
 mod locate;
 mod repair;
+mod unknown;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -16,6 +19,8 @@ use oci_spec::runtime as oci;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result, Step};
+use config::Config;
+use repair::Repair;
 
 const CONFIG: &str = "config.json";
 
@@ -38,7 +43,8 @@ impl Bundle {
     ///
     /// # Errors
     /// No such directory, no config.json, one that is too long, broken JSON (with line and
-    /// column), or a field of a wrong type (with its JSON pointer).
+    /// column), a field of a wrong type (with its JSON pointer), or a section that oci-spec has
+    /// no place for, so that the plan could not refuse it.
     pub fn open(dir: &Path) -> Result<Self> {
         let dir = std::fs::canonicalize(dir).step_on("open the bundle", dir)?;
         let path = dir.join(CONFIG);
@@ -51,12 +57,19 @@ impl Bundle {
             }
             Err(error) => return Err(error).step_on("open the config", path),
         };
-        Self::parse(dir, &text)
+        let bundle = Self::parse(dir, &text)?;
+        unknown::show(&text, CONFIG, "");
+        Ok(bundle)
     }
 
     /// The bundle of a config that has been read; `dir` is absolute.
     pub fn parse(dir: PathBuf, text: &[u8]) -> Result<Self> {
-        let (spec, warnings) = parse(text, CONFIG, repair::config)?;
+        let (config, warnings) = parse(text, CONFIG, &repair::CONFIG)?;
+        let Config { spec, freebsd } = config;
+        if freebsd {
+            let problem = "freebsd is not supported: this is a runtime for Linux containers";
+            return Err(Error::field("/freebsd", problem));
+        }
         Ok(Self {
             dir,
             spec,
@@ -69,7 +82,10 @@ impl Bundle {
 pub fn read_process(path: &Path) -> Result<(oci::Process, Vec<String>)> {
     let file = File::open(path).step_on("open the process file", path)?;
     let name = path.display().to_string();
-    parse(&read(file, path)?, &name, repair::process).map_err(|error| error.in_file(path))
+    let text = read(file, path)?;
+    let parsed = parse(&text, &name, &repair::PROCESS).map_err(|error| error.in_file(path))?;
+    unknown::show(&text, &name, "/process");
+    Ok(parsed)
 }
 
 fn read(file: File, path: &Path) -> Result<Vec<u8>> {
@@ -87,22 +103,20 @@ fn read(file: File, path: &Path) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Parse `text`, of the file `name`; `mend` puts right, in untyped JSON, what oci-spec refuses without need.
+/// Parse `text`, of the file `name`; `repair` puts right what oci-spec takes amiss.
 fn parse<T: DeserializeOwned>(
     text: &[u8],
     name: &str,
-    mend: fn(&mut serde_json::Value, &mut Vec<String>),
+    repair: &Repair<T>,
 ) -> Result<(T, Vec<String>)> {
     let first = match serde_json::from_slice(text) {
         // serde takes an array for a struct, field by field; here it can only be a slip.
-        Ok(_) if text.trim_ascii_start().starts_with(b"[") => {
-            return Err(Error::field(
-                "",
-                format!("{name} must be an object, not an array"),
-            ));
-        }
-        Ok(value) => return Ok((value, Vec::new())),
-        Err(error) => error,
+        _ if text.trim_ascii_start().starts_with(b"[") => Err(Error::field(
+            "",
+            format!("{name} must be an object, not an array"),
+        ))?,
+        Ok(value) if !(repair.doubts)(&value) => return Ok((value, Vec::new())),
+        other => other,
     };
     let mut json: serde_json::Value =
         serde_json::from_slice(text).map_err(|error| broken(name, &error))?;
@@ -110,31 +124,48 @@ fn parse<T: DeserializeOwned>(
         return Err(Error::field("", "config cannot be null"));
     }
     let mut warnings = Vec::new();
-    // Untyped JSON keeps the last of two, as do the peers.
-    if first.to_string().starts_with("duplicate field") {
-        warnings.push(format!("the last one is taken: {first}"));
-    }
     let original = json.clone();
-    mend(&mut json, &mut warnings);
-    if json == original && warnings.is_empty() {
-        let place = locate::pointer(text, first.line(), first.column());
-        return Err(misfit(&place, first.to_string()));
+    (repair.mend)(&mut json, &mut warnings);
+    let unmended = json == original;
+    let first = match first {
+        Ok(value) if unmended => return Ok((value, warnings)),
+        Ok(_) => None,
+        Err(error) => Some(error),
+    };
+    if let Some(first) = &first {
+        // Untyped JSON keeps the last of two, as do the peers.
+        if first.to_string().starts_with("duplicate field") {
+            warnings.push(format!("the last one is taken: {first}"));
+        } else if unmended {
+            let place = locate::pointer(text, first);
+            return Err(misfit(&place, problem(first)));
+        }
     }
     let mended = json.to_string().into_bytes();
     match serde_json::from_slice(&mended) {
         Ok(value) => Ok((value, warnings)),
         Err(error) => {
-            let place = locate::pointer(&mended, error.line(), error.column());
+            let place = locate::pointer(&mended, &error);
             // The lines of the mended text are not those that its writer knows; the first parse
             // knows them when nothing was mended on the way to this error.
-            let problem = error.to_string();
-            let problem = problem.split(" at line ").next().unwrap_or_default();
-            let problem = match first.to_string() {
-                known if known.starts_with(problem) => known,
+            let text = problem(&error);
+            let problem = text.split(" at line ").next().unwrap_or_default();
+            let problem = match first.as_ref().map(self::problem) {
+                Some(known) if known.starts_with(problem) => known,
                 _ => problem.to_owned(),
             };
             Err(misfit(&place, problem))
         }
+    }
+}
+
+/// What is wrong, in words.
+fn problem(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.strip_prefix("expected value") {
+        // serde_json's words where one of several strings is due.
+        Some(place) if error.is_syntax() => format!("invalid type, expected a string{place}"),
+        _ => text,
     }
 }
 
@@ -166,7 +197,7 @@ mod tests {
     use crate::error::{Kind, Target};
 
     fn fails(text: &str) -> Error {
-        parse::<oci::Spec>(text.as_bytes(), CONFIG, repair::config).unwrap_err()
+        parse::<Config>(text.as_bytes(), CONFIG, &repair::CONFIG).unwrap_err()
     }
 
     #[test]
@@ -207,7 +238,11 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_an_error() {
-        let text = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        let text = format!(
+            "{{\"mounts\": {}1{}}}",
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
         assert!(fails(&text).step.contains("recursion limit"));
     }
 
@@ -250,8 +285,8 @@ mod tests {
     #[test]
     fn the_last_of_two_fields_counts() {
         let text = b"{\"hostname\": \"a\", \"hostname\": \"b\"}";
-        let (spec, warnings) = parse::<oci::Spec>(text, CONFIG, repair::config).unwrap();
-        assert_eq!(spec.hostname().as_deref(), Some("b"));
+        let (config, warnings) = parse::<Config>(text, CONFIG, &repair::CONFIG).unwrap();
+        assert_eq!(config.spec.hostname().as_deref(), Some("b"));
         assert!(warnings[0].contains("duplicate field `hostname`"));
     }
 

@@ -14,16 +14,29 @@ enum Open {
     Array(usize),
 }
 
-/// The pointer of the value that ends at `line` and `column`, or is due there. Both count from
-/// 1, columns in bytes, and `text` is well-formed JSON.
-pub fn pointer(text: &[u8], line: usize, column: usize) -> String {
+/// The pointer of the value of which `error` speaks; `text` is well-formed JSON.
+///
+/// The error's place is where the value ends or, when it is of a wrong type, where it is due.
+/// Only a value that should be one of several words, and is no string, is a syntax error to
+/// serde_json, whose place is the value's first byte.
+pub fn pointer(text: &[u8], error: &serde_json::Error) -> String {
+    let end = offset(text, error.line(), error.column());
+    at(&text[..end - usize::from(error.is_syntax() && end > 0)])
+}
+
+/// The number of bytes up to `line` and `column`, which count from 1, columns in bytes.
+fn offset(text: &[u8], line: usize, column: usize) -> usize {
     let start = (1..line).fold(0, |start, _| {
         let rest = text.get(start..).unwrap_or_default();
         let length = rest.iter().position(|byte| *byte == b'\n');
         start + length.map_or(rest.len(), |length| length + 1)
     });
-    let end = (start + column).min(text.len());
-    open_at(&text[..end])
+    (start + column).min(text.len())
+}
+
+/// The pointer of the value that ends with `text`, or is due after it.
+fn at(text: &[u8]) -> String {
+    open_at(text)
         .iter()
         .fold(String::new(), |pointer, open| match open {
             Open::Object(Some(key)) => format!("{pointer}/{}", escape(key)),
@@ -95,16 +108,49 @@ mod tests {
             (text, ""),
         ] {
             assert!(text.starts_with(end));
-            assert_eq!(pointer(text.as_bytes(), 1, end.len()), expected, "{end}");
+            assert_eq!(at(end.as_bytes()), expected, "{end}");
         }
     }
 
     #[test]
     fn lines_are_counted() {
         let text = b"{\n  \"a\": [\n    1,\n    2\n  ]\n}";
-        assert_eq!(pointer(text, 3, 5), "/a/0");
-        assert_eq!(pointer(text, 4, 5), "/a/1");
-        assert_eq!(pointer(text, 5, 3), "/a");
-        assert_eq!(pointer(text, 9, 9), "", "beyond the end");
+        let at = |line, column| at(&text[..offset(text, line, column)]);
+        assert_eq!(at(3, 5), "/a/0");
+        assert_eq!(at(4, 5), "/a/1");
+        assert_eq!(at(5, 3), "/a");
+        assert_eq!(at(9, 9), "", "beyond the end");
+    }
+
+    #[test]
+    fn a_value_of_any_wrong_type_is_told() {
+        #[derive(Debug, serde::Deserialize)]
+        #[allow(dead_code)]
+        struct Read {
+            text: Option<String>,
+            word: Option<Word>,
+            texts: Option<Vec<String>>,
+            words: Option<Vec<Word>>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        enum Word {
+            Good,
+        }
+        for wrong in ["[]", "{}", "[[7]]", "7", "true", "\"Bad\""] {
+            for (text, pointer) in [
+                (format!("{{\"text\": {wrong}}}"), "/text"),
+                (format!("{{\"word\":{wrong}, \"text\": \"\"}}"), "/word"),
+                (format!("{{\"texts\": [{wrong}]}}"), "/texts/0"),
+                (format!("{{\"texts\":[\"\", {wrong}, \"\"]}}"), "/texts/1"),
+                (format!("{{\"words\":[{wrong}]}}"), "/words/0"),
+                (format!("{{\"words\": [\"Good\", {wrong} ]}}"), "/words/1"),
+            ] {
+                if let Err(error) = serde_json::from_str::<Read>(&text) {
+                    assert_eq!(super::pointer(text.as_bytes(), &error), pointer, "{text}");
+                } else {
+                    assert!(pointer.starts_with("/text") && wrong == "\"Bad\"", "{text}");
+                }
+            }
+        }
     }
 }

@@ -1,15 +1,45 @@
-//! What the specification allows and oci-spec refuses, put right in untyped JSON.
+//! What the specification allows and oci-spec 0.10 refuses, or takes for something else, put
+//! right in untyped JSON.
 //!
-//! Called only after a parse has failed, so a config that oci-spec can read costs nothing
-//! here. One function a gap, each with a test below, so that it can go when the crate is
-//! mended. A value of a wrong type is never touched: the parse that follows names it.
+//! Called only after a parse has failed or when its outcome is in doubt, so a config that
+//! oci-spec can read costs nothing here. One function a gap, each with a test below that first
+//! sees the gap: when that fails after an update of the crate, the function can go. A value of
+//! a wrong type is never touched: the parse that follows names it.
 
-use oci_spec::runtime::Capability;
+use oci_spec::runtime::{Capability, Process};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::config::Config;
+
+/// How to read a text into a `T`.
+pub struct Repair<T> {
+    /// What oci-spec has read may not be what is written.
+    pub doubts: fn(&T) -> bool,
+    pub mend: fn(&mut Value, &mut Vec<String>),
+}
+
+pub const CONFIG: Repair<Config> = Repair {
+    doubts: |config| {
+        let linux = config.spec.linux().as_ref();
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        let pids = resources.and_then(|resources| resources.pids().as_ref());
+        pids.is_some_and(|pids| pids.limit() == 0)
+    },
+    mend: config,
+};
+
+pub const PROCESS: Repair<Process> = Repair {
+    doubts: |_| false,
+    mend: |value, warnings| {
+        nulls(value);
+        process(value, warnings);
+    },
+};
+
 /// Mend a config.json.
-pub fn config(config: &mut Value, warnings: &mut Vec<String>) {
+fn config(config: &mut Value, warnings: &mut Vec<String>) {
+    nulls(config);
     if let Some(entry) = config.get_mut("process") {
         process(entry, warnings);
     }
@@ -17,19 +47,18 @@ pub fn config(config: &mut Value, warnings: &mut Vec<String>) {
         .pointer_mut("/linux/resources")
         .and_then(Value::as_object_mut)
     {
-        pids_of_null(resources);
+        pids_without_limit(resources);
         device_rules_without_type(resources);
         huge_page_limits(resources);
     }
 }
 
 /// Mend a process object.
-pub fn process(process: &mut Value, warnings: &mut Vec<String>) {
+fn process(process: &mut Value, warnings: &mut Vec<String>) {
     if let Some(process) = process.as_object_mut() {
         missing_user_and_cwd(process);
         unknown_capabilities(process, warnings);
         scheduler_flags(process);
-        empty_cpu_lists(process);
     }
 }
 
@@ -82,22 +111,24 @@ fn scheduler_flags(process: &mut Map<String, Value>) {
     }
 }
 
-/// An empty list of CPUs is no list.
-fn empty_cpu_lists(process: &mut Map<String, Value>) {
-    if let Some(affinity) = process
-        .get_mut("execCPUAffinity")
-        .and_then(Value::as_object_mut)
-    {
-        affinity.retain(|_, list| list != "");
+/// A key whose value is null counts as not there, as for the peers; oci-spec takes null only
+/// for some fields. In a list null stays, and is an error.
+fn nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(nulls),
+        _ => {}
     }
 }
 
-/// `"limit": null` is no limit.
-fn pids_of_null(resources: &mut Map<String, Value>) {
-    if resources
-        .get("pids")
-        .is_some_and(|pids| pids.get("limit").is_some_and(Value::is_null))
-    {
+/// A limit of 0 is one, and none at all is no limit (config-linux.md, "PIDs", since 1.3.0);
+/// oci-spec reads both as 0.
+fn pids_without_limit(resources: &mut Map<String, Value>) {
+    let pids = resources.get("pids").and_then(Value::as_object);
+    if pids.is_some_and(|pids| !pids.contains_key("limit")) {
         resources.remove("pids");
     }
 }
@@ -142,7 +173,7 @@ mod tests {
         (serde_json::from_value(config).unwrap(), warnings)
     }
 
-    fn mended_process(process: Value) -> (oci::Process, Vec<String>) {
+    fn mended_process(process: Value) -> (Process, Vec<String>) {
         let (spec, warnings) = mended(json!({"process": process}));
         (spec.process().clone().unwrap(), warnings)
     }
@@ -192,18 +223,37 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_of_cpus_is_none() {
-        let (process, _) = mended_process(json!({"cwd": "/", "user": {},
-            "execCPUAffinity": {"initial": "", "final": "1"}}));
-        let affinity = process.exec_cpu_affinity().clone().unwrap();
-        assert_eq!(affinity.initial().as_deref(), None);
-        assert_eq!(affinity.cpu_affinity_final().as_deref(), Some("1"));
+    fn a_null_counts_as_not_there() {
+        let (spec, warnings) = mended(json!({"root": {"path": "r", "readonly": null},
+            "process": {"user": {"uid": null, "gid": 7}, "cwd": null, "args": null},
+            "linux": {"seccomp": null, "resources": {"cpu": {"idle": null},
+                "hugepageLimits": [{"pageSize": "2MB", "limit": null}]}}}));
+        assert_eq!(spec.process().as_ref().unwrap().user().gid(), 7);
+        assert!(warnings.is_empty());
+        let mut list = json!([null, {"a": null}]);
+        nulls(&mut list);
+        assert_eq!(list, json!([null, {}]));
     }
 
     #[test]
     fn a_pids_limit_of_null_is_none() {
         let resources = mended_resources(json!({"pids": {"limit": null}}));
         assert!(resources.pids().is_none());
+    }
+
+    #[test]
+    fn no_pids_limit_and_one_of_zero_differ() {
+        let read = |pids: Value| {
+            let mut config = json!({"linux": {"resources": {"pids": pids}}});
+            let read: Config = serde_json::from_value(config.clone()).unwrap();
+            assert!((CONFIG.doubts)(&read), "oci-spec tells them apart now");
+            (CONFIG.mend)(&mut config, &mut Vec::new());
+            let read: oci::Spec = serde_json::from_value(config).unwrap();
+            let resources = read.linux().as_ref().unwrap().resources().clone();
+            resources.unwrap().pids().map(|pids| pids.limit())
+        };
+        assert_eq!(read(json!({})), None);
+        assert_eq!(read(json!({"limit": 0})), Some(0));
     }
 
     #[test]
@@ -224,7 +274,7 @@ mod tests {
     #[test]
     fn wrong_types_are_left_for_the_parse_to_name() {
         let wrong = json!({"process": {"user": 1, "cwd": 2, "capabilities": [3],
-            "scheduler": 4, "execCPUAffinity": 5},
+            "scheduler": 4},
             "linux": {"resources": {"pids": 6, "devices": {}, "hugepageLimits": [7]}}});
         let mut config = wrong.clone();
         let mut warnings = Vec::new();

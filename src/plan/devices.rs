@@ -125,13 +125,23 @@ fn one(entry: &oci::LinuxDevice, field: String) -> Result<Device> {
             )),
         }
     };
+    let owner = |id: Option<u32>, name: &str| match id {
+        Some(u32::MAX) => Err(Error::field(
+            format!("{field}/{name}"),
+            format!(
+                "{} is not an id, the kernel takes it for \"unchanged\"",
+                u32::MAX
+            ),
+        )),
+        id => Ok(id.unwrap_or(0)),
+    };
     Ok(Device {
         major: number(entry.major(), MAX_MAJOR, "major")?,
         minor: number(entry.minor(), MAX_MINOR, "minor")?,
         // Engines pass st_mode as stat(2) gave it, file type included.
         mode: entry.file_mode().unwrap_or(0o666) & 0o7777,
-        uid: entry.uid().unwrap_or(0),
-        gid: entry.gid().unwrap_or(0),
+        uid: owner(entry.uid(), "uid")?,
+        gid: owner(entry.gid(), "gid")?,
         path: clean,
         kind,
         field,

@@ -1,6 +1,7 @@
 //! What the tests of the topics share, and the tests of the whole.
 
 mod cgroup_mounts;
+mod fields;
 mod mutated;
 mod stored;
 

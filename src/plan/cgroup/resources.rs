@@ -295,6 +295,9 @@ fn cpu_writes(writes: &mut Writes, cpu: &LinuxCpu) -> Result<()> {
         true => ("cpu.weight", shares.map(convert::cpu_weight)),
         false => ("cpu.shares", shares),
     };
+    if let Some(idle) = cpu.idle().filter(|idle| !matches!(idle, 0 | 1)) {
+        return refuse(IDLE, format!("idle is 0 or 1, not {idle}"));
+    }
     // An idle cgroup refuses a weight: leave idleness first, enter it last.
     let idle_last = cpu.idle() == Some(1);
     if let Some(idle) = cpu.idle().filter(|_| !idle_last) {
@@ -388,13 +391,13 @@ fn hugepage_writes(writes: &mut Writes, index: usize, size: &str, limit: i64) ->
             format!("not a page size: {size:?}"),
         );
     }
-    if limit < -1 {
+    if limit < 0 {
         return refuse(&format!("{field}/limit"), format!("invalid limit {limit}"));
     }
     let place = writes.place("hugetlb", "hugetlb", &field)?;
     let (suffix, value) = match place.version {
         Version::V1 => ("limit_in_bytes", limit.to_string()),
-        Version::V2 => ("max", max(limit)),
+        Version::V2 => ("max", limit.to_string()),
     };
     writes.push(&place, &field, &format!("hugetlb.{size}.{suffix}"), &value);
     // Reservations are accounted since Linux 5.7.
@@ -411,8 +414,13 @@ fn network_writes(writes: &mut Writes, network: &LinuxNetwork) -> Result<()> {
     }
     for (index, priority) in network.priorities().iter().flatten().enumerate() {
         let field = format!("/network/priorities/{index}");
+        let name = priority.name();
+        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '\0') {
+            let problem = format!("not the name of a network interface: {name:?}");
+            return refuse(&format!("{field}/name"), problem);
+        }
         let place = writes.place("net_prio", "net_prio", &field)?;
-        let value = format!("{} {}", priority.name(), priority.priority());
+        let value = format!("{name} {}", priority.priority());
         writes.push(&place, &field, "net_prio.ifpriomap", value);
     }
     Ok(())
@@ -464,6 +472,9 @@ fn unified_writes(writes: &mut Writes, file: &str, value: &str) -> Result<()> {
             "unified resource {file:?} can't be set: controller {controller:?} not available"
         );
         return refuse(&field, problem);
+    }
+    if value.contains('\0') {
+        return refuse(&field, "a NUL character is not allowed");
     }
     let place = Place {
         version: Version::V2,

@@ -139,8 +139,11 @@ fn throttle(
 }
 
 fn device(major: i64, minor: i64, field: &str) -> Result<String> {
-    match (u32::try_from(major), u32::try_from(minor)) {
-        (Ok(major), Ok(minor)) => Ok(format!("{major}:{minor}")),
-        _ => refuse(field, format!("{major}:{minor} is not a device number")),
+    for (number, name) in [(major, "major"), (minor, "minor")] {
+        if u32::try_from(number).is_err() {
+            let problem = format!("{number} is not a device number");
+            return refuse(&format!("{field}/{name}"), problem);
+        }
     }
+    Ok(format!("{major}:{minor}"))
 }

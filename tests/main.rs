@@ -16,6 +16,7 @@ mod flags;
 mod harness;
 mod hooks;
 mod host;
+mod idmap;
 mod kill;
 mod libseccomp;
 mod lifecycle;

@@ -206,7 +206,7 @@ impl Features {
                     flags: POLICY_FLAGS.to_vec(),
                 },
                 mount_extensions: MountExtensions {
-                    idmap: Enabled { enabled: false },
+                    idmap: Enabled { enabled: true },
                 },
                 net_devices: Enabled { enabled: false },
             },
@@ -260,7 +260,8 @@ mod tests {
         let has = |list: &Value, name| list.as_array().unwrap().iter().any(|v| v == name);
         assert!(has(&linux["namespaces"], "user"));
         assert!(has(&features()["mountOptions"], "rro"));
-        assert!(!has(&features()["mountOptions"], "idmap"));
+        assert!(has(&features()["mountOptions"], "ridmap"));
+        assert_eq!(linux["mountExtensions"]["idmap"]["enabled"], true);
         assert!(has(&linux["seccomp"]["archs"], "SCMP_ARCH_X86_64"));
         assert!(has(
             &linux["seccomp"]["supportedFlags"],

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use super::id::ContainerId;
+use super::idmapped::Mapper;
 use super::options::Create;
 use super::state::{Phase, State};
 use super::status::Status;
@@ -152,9 +153,11 @@ fn publish(undo: &Undo, state: &State, options: &Create) -> Result<()> {
 
 /// Answer init until it is ready.
 fn attend(plan: &Plan, state: &State, channel: &Channel, host: &Host) -> Result<()> {
+    let mut mapper = Mapper::new(plan, state.init_process_pid);
     loop {
         match channel.receive()? {
             Some(Message::MapIds) => idmap::write(plan, state.init_process_pid, host)?,
+            Some(Message::MapMount(index)) => mapper.map(index, &channel.receive_fd()?)?,
             Some(Message::RunHooks) => run_hooks(plan, state)?,
             Some(Message::Warn(warning)) => {
                 log::warn!("{warning}");

@@ -66,7 +66,7 @@ fn field_of(name: &str) -> &'static str {
 }
 
 /// Lines of a map file; the kernel takes them in one write only.
-fn text(mappings: &[IdMapping]) -> String {
+pub(super) fn text(mappings: &[IdMapping]) -> String {
     mappings
         .iter()
         .map(|map| format!("{} {} {}\n", map.container, map.host, map.size))

@@ -6,26 +6,25 @@
 //! (CLONE_PARENT) and ends.
 
 use std::cell::Cell;
-use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
 use super::join::Joins;
 use super::middle::clone_through;
 use super::process::Process;
+use super::sources::host_trees;
 use super::state::State;
 use crate::cgroup::Cgroup;
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Result};
 use crate::fd_socket;
 use crate::host::Host;
 use crate::init::channel::{Channel, Gate};
 use crate::init::namespaces::clone_flag;
 use crate::init::process::{raise_hard_limits, set_oom_score};
 use crate::init::{self, Handed};
-use crate::plan::{MountKind, NamespaceKind, Plan};
+use crate::plan::{NamespaceKind, Plan};
 use crate::sys::clone;
-use crate::sys::mount::{self as mount, MountAttr};
 
 use super::options::Create;
 
@@ -47,7 +46,7 @@ pub fn init(
     let (channel, theirs) = Channel::pair()?;
     let console = fd_socket::connect_if_given(options.console_socket.as_deref(), "console")?;
     let mut joins = Joins::open(&plan.namespaces)?;
-    let (rootfs_tree, sources) = host_trees(plan, host)?;
+    let trees = host_trees(plan, host)?;
     // The unified hierarchy's directory; on a hybrid host the v1 ones are joined by init.
     let born_in = cgroup.take_v2_fd()?;
     let new_cgroup_ns = plan.namespaces.is_new(NamespaceKind::Cgroup);
@@ -77,8 +76,7 @@ pub fn init(
         has_entered_cgroup: through_middle,
         rootless: host.is_rootless(),
         in_joined_user_namespace,
-        rootfs_tree,
-        sources,
+        trees,
         state,
         console,
         preserve_fds: options.inherited_fds(),
@@ -124,48 +122,4 @@ fn clone_error(errno: Errno) -> Error {
         Errno::EBUSY => error.with_hint("the cgroup has controllers enabled for its children"),
         _ => error,
     }
-}
-
-/// With a user namespace, init has no rights over the host's paths any more: the rootfs and
-/// the sources of binds are cloned here, and given to it detached. Their mounts become slaves,
-/// as everything else in the container's mount namespace.
-fn host_trees(plan: &Plan, host: &Host) -> Result<(Option<OwnedFd>, Vec<Option<OwnedFd>>)> {
-    let namespaces = &plan.namespaces;
-    if !namespaces.has(NamespaceKind::User)
-        || !namespaces.is_new(NamespaceKind::Mount)
-        || host.is_rootless()
-    {
-        return Ok((None, Vec::new()));
-    }
-    let rootfs = slave_clone(&plan.rootfs.path, true)
-        .step_on("clone the rootfs", &plan.rootfs.path)
-        .map_err(|e| e.with_field("/root/path"))?;
-    let mut sources = Vec::new();
-    for mount in &plan.mounts {
-        sources.push(match &mount.what {
-            MountKind::Bind { source, recursive } => match slave_clone(source, *recursive) {
-                Ok(tree) => Some(tree),
-                // It may lie on an earlier mount, which init makes.
-                Err(Errno::ENOENT) => None,
-                Err(errno) => {
-                    return Err(Error::sys("clone the source of a mount", errno)
-                        .with_path(source)
-                        .with_field(&mount.field));
-                }
-            },
-            _ => None,
-        });
-    }
-    Ok((Some(rootfs), sources))
-}
-
-fn slave_clone(path: &std::path::Path, recursive: bool) -> Result<OwnedFd, Errno> {
-    let text = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
-    let tree = mount::clone_tree(nix::fcntl::AT_FDCWD, &text, recursive)?;
-    let attr = MountAttr {
-        propagation: libc::MS_SLAVE,
-        ..MountAttr::default()
-    };
-    mount::set_attr(tree.as_fd(), &attr, true)?;
-    Ok(tree)
 }

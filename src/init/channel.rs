@@ -4,16 +4,18 @@
 //! half dies: init gives up when its parent is gone before it was ready, and the parent learns
 //! of init's death from the end of the stream, or of its success, as execve closes init's end.
 
+use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, listen, recv, send, socketpair,
+    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, listen, recv, send,
+    sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Step, Target};
-use crate::sys::socket::accept;
+use crate::sys::socket::{accept, receive_fd};
 
 /// Longest frame. An error may hold names of the config and a hook's output, so its sender cuts
 /// its texts: at worst a byte of them takes six in JSON.
@@ -28,6 +30,9 @@ pub enum Message {
     MapIds,
     /// A middle process cloned the real init; its pid in the runtime's pid namespace.
     Cloned(i32),
+    /// Init: map the ids of the mount that has this place in the plan. Its detached tree comes
+    /// after it, as an fd.
+    MapMount(usize),
     /// Init: the mounts are there; run the hooks that belong to the runtime's namespaces.
     RunHooks,
     /// Init: all is done but the user's program.
@@ -86,6 +91,25 @@ impl Channel {
         send(self.fd.as_raw_fd(), &frame, MsgFlags::MSG_NOSIGNAL)
             .map(drop)
             .step("send to the other half")
+    }
+
+    /// Init: have the parent map the ids of a detached mount.
+    pub fn have_mapped(&self, index: usize, tree: BorrowedFd) -> Result<()> {
+        self.send(&Message::MapMount(index))?;
+        sendmsg::<()>(
+            self.fd.as_raw_fd(),
+            &[IoSlice::new(b"t")],
+            &[ControlMessage::ScmRights(&[tree.as_raw_fd()])],
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )
+        .step("send an fd to the other half")?;
+        self.wait_for_go()
+    }
+
+    /// The parent: the fd that follows [`Message::MapMount`].
+    pub fn receive_fd(&self) -> Result<OwnedFd> {
+        receive_fd(self.fd.as_fd()).step("receive an fd from the other half")
     }
 
     /// The next message; `None` when the other end is closed.

@@ -21,6 +21,7 @@ pub mod process;
 mod program;
 mod root;
 mod rootfs;
+mod sources;
 mod sysctl;
 mod terminal;
 
@@ -34,8 +35,10 @@ use self::channel::{Channel, Gate, Message};
 use self::namespaces::Opened;
 use self::program::Program;
 use self::rootfs::RootFs;
+use self::sources::Source;
 use self::terminal::Terminal;
 use crate::cgroup::Cgroup;
+use crate::container::sources::HostTrees;
 use crate::container::state::State;
 use crate::container::status::Status;
 use crate::error::{Error, Result, Step};
@@ -59,9 +62,8 @@ pub struct Handed<'a> {
     pub rootless: bool,
     /// The middle process has joined the user namespace (see `container::spawn`).
     pub in_joined_user_namespace: bool,
-    /// Detached clones that only the parent could make: the rootfs, and a source a mount.
-    pub rootfs_tree: Option<OwnedFd>,
-    pub sources: Vec<Option<OwnedFd>>,
+    /// Detached clones that only the parent could make.
+    pub trees: HostTrees,
     /// For the state that hooks read.
     pub state: &'a State,
     /// Where the master of the terminal goes.
@@ -179,8 +181,15 @@ fn leave_the_runtime(handed: &Handed) -> Result<()> {
     kept.extend(handed.gate.iter().map(Gate::raw_fd));
     kept.extend(handed.joins.iter().map(|join| join.fd.as_raw_fd()));
     kept.extend(handed.console.iter().map(AsRawFd::as_raw_fd));
-    kept.extend(handed.rootfs_tree.iter().map(AsRawFd::as_raw_fd));
-    kept.extend(handed.sources.iter().flatten().map(AsRawFd::as_raw_fd));
+    kept.extend(handed.trees.rootfs.iter().map(AsRawFd::as_raw_fd));
+    kept.extend(
+        handed
+            .trees
+            .sources
+            .iter()
+            .flatten()
+            .map(AsRawFd::as_raw_fd),
+    );
     close_all_but(handed.preserve_fds, &kept)?;
     sys::process::set_dumpable(false).step("become undumpable")?;
     setsid().map(drop).step("start a session")
@@ -222,11 +231,16 @@ pub fn enter_cgroup(cgroup: &Cgroup) -> Result<()> {
 fn build_rootfs(plan: &Plan, handed: &mut Handed) -> Result<RootFs> {
     // Modes of what is made are what the config says.
     umask(Mode::empty());
-    let root = root::prepare(&plan.rootfs, handed.rootfs_tree.take())?;
+    let root = root::prepare(&plan.rootfs, handed.trees.rootfs.take())?;
     let cgroup_ns = plan.namespaces.has(NamespaceKind::Cgroup);
-    let mut sources = std::mem::take(&mut handed.sources).into_iter();
-    for mount in &plan.mounts {
-        mounts::mount(&root, mount, sources.next().flatten(), cgroup_ns)?;
+    let mut given = std::mem::take(&mut handed.trees.sources).into_iter();
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        let source = Source {
+            given: given.next().flatten(),
+            channel: &handed.channel,
+            index,
+        };
+        mounts::mount(&root, mount, source, cgroup_ns)?;
     }
     if plan.sets_up_dev() {
         devices::make(&root, &plan.devices)?;

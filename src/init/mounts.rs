@@ -16,8 +16,9 @@ use nix::sys::stat::SFlag;
 use nix::unistd::fchdir;
 
 use super::rootfs::{Make, RootFs, is};
+use super::sources::Source;
 use super::{copy_up, proc_targets};
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Result, Step, Target};
 use crate::plan::{Cgroup1Mount, Mount, MountKind};
 use crate::procfs::{fd_path, is_procfs};
 use crate::sys::mount::{self as sys, MountAttr};
@@ -26,21 +27,17 @@ use crate::sys::mount::{self as sys, MountAttr};
 /// when they land elsewhere.
 const ORDINARY_ONLY: [&str; 3] = ["proc", "sysfs", "mqueue"];
 
-/// Carry out one entry of `mounts`. `source` is the detached tree that the parent made of a
-/// bind's source, when only the parent could.
-pub fn mount(root: &RootFs, mount: &Mount, source: Option<OwnedFd>, cgroup_ns: bool) -> Result<()> {
+/// Carry out one entry of `mounts`.
+pub fn mount(root: &RootFs, mount: &Mount, source: Source, cgroup_ns: bool) -> Result<()> {
     let done = match &mount.what {
         MountKind::Filesystem { fstype, data } => filesystem(root, mount, fstype, data),
         MountKind::Bind {
             source: path,
             recursive,
-        } => {
-            let tree = match source {
-                Some(tree) => Ok(tree),
-                None => clone_path(path, *recursive),
-            };
-            tree.and_then(|tree| bind(root, mount, tree))
-        }
+            inside,
+        } => source
+            .tree(root, mount, path, inside.as_deref(), *recursive)
+            .and_then(|tree| bind(root, mount, tree)),
         MountKind::Cgroup2 {
             host_dir,
             own_dir,
@@ -48,15 +45,22 @@ pub fn mount(root: &RootFs, mount: &Mount, source: Option<OwnedFd>, cgroup_ns: b
         } => cgroup2(root, mount, [host_dir, own_dir], data),
         MountKind::Cgroup1 { entries, links } => cgroup1(root, mount, entries, links, cgroup_ns),
     };
-    done.map_err(|error| {
+    done.map_err(|error| failed(mount, error))
+}
+
+/// Say which mount it was that could not be made. A more exact field than the mount stays.
+pub fn failed(mount: &Mount, error: Error) -> Error {
+    let exact = matches!(&error.target, Some(Target::Field(at)) if at.starts_with(&mount.field));
+    let error = error.within(&format!(
+        "error mounting {:?} to rootfs at {:?}",
+        mount.source,
+        mount.target.display().to_string()
+    ));
+    if exact {
         error
-            .within(&format!(
-                "error mounting {:?} to rootfs at {:?}",
-                mount.source,
-                mount.target.display().to_string()
-            ))
-            .with_field(&mount.field)
-    })
+    } else {
+        error.with_field(&mount.field)
+    }
 }
 
 fn filesystem(root: &RootFs, mount: &Mount, fstype: &str, data: &str) -> Result<()> {

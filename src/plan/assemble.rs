@@ -87,8 +87,10 @@ impl Plan {
             ));
         }
         let cgroup = cgroup::plan(linux, context.id, host, &mut warnings)?;
+        let rootfs = rootfs(spec, context, &namespaces)?;
         let around = mounts::Around {
             bundle: context.bundle,
+            rootfs: &rootfs.path,
             namespaces: &namespaces,
             cgroup: &cgroup,
             layout: host.layout()?,
@@ -99,7 +101,6 @@ impl Plan {
             &around,
             &mut warnings,
         )?;
-        let rootfs = rootfs(spec, context, &namespaces)?;
         let listed = linux.and_then(|linux| linux.devices().as_deref());
         let devices = if namespaces.is_new(NamespaceKind::Mount) {
             devices::plan(listed.unwrap_or_default(), &mounts, &mut warnings)?

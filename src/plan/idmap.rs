@@ -13,12 +13,6 @@ const MAX_LINES: usize = 340;
 
 /// Check one list of mappings; `at` is its JSON pointer.
 pub fn plan(list: &[oci::LinuxIdMapping], at: &str) -> Result<Vec<IdMapping>> {
-    if list.len() > MAX_LINES {
-        return Err(Error::field(
-            at,
-            format!("{} id mappings, the kernel takes {MAX_LINES}", list.len()),
-        ));
-    }
     let mut maps = Vec::with_capacity(list.len());
     for (index, entry) in list.iter().enumerate() {
         let map = IdMapping {
@@ -26,33 +20,40 @@ pub fn plan(list: &[oci::LinuxIdMapping], at: &str) -> Result<Vec<IdMapping>> {
             host: entry.host_id(),
             size: entry.size(),
         };
-        if map.size == 0 {
-            return Err(Error::field(
-                format!("{at}/{index}/size"),
-                "an id mapping must have a size above zero",
-            ));
-        }
-        // The last id, 2^32 - 1, means "no id" and can never be mapped.
-        for (first, side) in [(map.container, "containerID"), (map.host, "hostID")] {
-            if u64::from(first) + u64::from(map.size) > u64::from(u32::MAX) {
-                return Err(Error::field(
-                    format!("{at}/{index}/{side}"),
-                    format!(
-                        "ids {first} and {} more end beyond 4294967294",
-                        map.size - 1
-                    ),
-                ));
-            }
-        }
-        if let Some(other) = maps.iter().position(|other| overlap(other, &map)) {
-            return Err(Error::field(
-                format!("{at}/{index}"),
-                format!("id mapping overlaps with entry {other}"),
-            ));
-        }
-        maps.push(map);
+        push(&mut maps, map)
+            .map_err(|(part, problem)| Error::field(format!("{at}/{index}{part}"), problem))?;
     }
     Ok(maps)
+}
+
+/// Add a line to a map, if the kernel would take it there.
+///
+/// # Errors
+/// The field of the line that is wrong, as the end of a JSON pointer, and what is wrong.
+pub fn push(maps: &mut Vec<IdMapping>, map: IdMapping) -> Result<(), (&'static str, String)> {
+    if maps.len() == MAX_LINES {
+        let problem = format!("more id mappings than the {MAX_LINES} that the kernel takes");
+        return Err(("", problem));
+    }
+    if map.size == 0 {
+        let problem = "an id mapping must have a size above zero";
+        return Err(("/size", problem.to_owned()));
+    }
+    // The last id, 2^32 - 1, means "no id" and can never be mapped.
+    for (first, side) in [(map.container, "/containerID"), (map.host, "/hostID")] {
+        if u64::from(first) + u64::from(map.size) > u64::from(u32::MAX) {
+            let more = map.size - 1;
+            return Err((
+                side,
+                format!("ids {first} and {more} more end beyond 4294967294"),
+            ));
+        }
+    }
+    if let Some(other) = maps.iter().position(|other| overlap(other, &map)) {
+        return Err(("", format!("id mapping overlaps with entry {other}")));
+    }
+    maps.push(map);
+    Ok(())
 }
 
 fn overlap(a: &IdMapping, b: &IdMapping) -> bool {

@@ -18,6 +18,7 @@ mod cpulist;
 mod devices;
 mod hooks;
 mod idmap;
+mod mount_idmap;
 mod mount_options;
 mod mounts;
 mod namespaces;
@@ -179,7 +180,14 @@ pub enum MountKind {
     /// A new filesystem; `data` is the comma-separated rest of the options.
     Filesystem { fstype: String, data: String },
     /// A bind of `source` (absolute host path, relative ones resolved against the bundle).
-    Bind { source: PathBuf, recursive: bool },
+    Bind {
+        source: PathBuf,
+        recursive: bool,
+        /// Where the source is in the rootfs, if it is: then it may lie on an earlier mount,
+        /// and its links belong to the image, so it is resolved inside, when it is its turn.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inside: Option<PathBuf>,
+    },
     /// `type: cgroup` on a host with cgroup v2 at /sys/fs/cgroup: a cgroup2 filesystem (with a
     /// fallback to a bind of `host_dir` where it may not be mounted, and of `own_dir`, the
     /// caller's own cgroup, where the container may not have one of its own). `data` is the rest of the

@@ -4,7 +4,6 @@
 //! tree. What is in no row belongs to the filesystem. Later words win over earlier ones, as in
 //! mount(8).
 
-use super::MountIdMap;
 use crate::sys::mount as attr;
 
 /// What one word asks for.
@@ -104,13 +103,19 @@ const WORDS: &[(&str, Word)] = &[
     ("unbindable", Word::Propagation(libc::MS_UNBINDABLE)),
 ];
 
-/// Every word that is not left to the filesystem, sorted; what `features` reports. `idmap` and
-/// `ridmap` are told there by mountExtensions and are not in this list.
+/// Every word that is not left to the filesystem, sorted; what `features` reports.
 pub fn known() -> impl Iterator<Item = &'static str> {
-    WORDS
-        .iter()
-        .filter(|(_, word)| !matches!(word, Word::IdMap { .. }))
-        .map(|(name, _)| *name)
+    WORDS.iter().map(|(name, _)| *name)
+}
+
+/// `idmap` or `ridmap`; the last of them counts.
+#[derive(Debug)]
+pub struct IdMapWord<'a> {
+    pub recursive: bool,
+    /// The place in the list.
+    pub index: usize,
+    /// What follows the `=` in crun's form, `idmap=uids=...;gids=...`; else empty.
+    pub maps: &'a str,
 }
 
 /// The words of one mount, added up.
@@ -123,7 +128,7 @@ pub struct Options<'a> {
     pub propagation: Vec<u64>,
     /// `Some(true)`: the whole tree.
     pub bind: Option<bool>,
-    pub idmap: Option<MountIdMap>,
+    pub idmap: Option<IdMapWord<'a>>,
     pub copy_up: bool,
     /// What belongs to the filesystem, with the place in the list.
     pub data: Vec<(usize, &'a str)>,
@@ -134,8 +139,21 @@ impl<'a> Options<'a> {
     pub fn read(words: &'a [String]) -> Self {
         let mut options = Self::default();
         for (index, text) in words.iter().enumerate() {
-            match WORDS.binary_search_by_key(&text.as_str(), |(name, _)| name) {
-                Ok(row) => options.apply(WORDS[row].1),
+            let (name, maps) = match text.split_once('=') {
+                Some((name @ ("idmap" | "ridmap"), maps)) => (name, maps),
+                _ => (text.as_str(), ""),
+            };
+            match WORDS.binary_search_by_key(&name, |(name, _)| name) {
+                Ok(row) => match WORDS[row].1 {
+                    Word::IdMap { recursive } => {
+                        options.idmap = Some(IdMapWord {
+                            recursive,
+                            index,
+                            maps,
+                        });
+                    }
+                    word => options.apply(word),
+                },
                 Err(_) if text.is_empty() => {}
                 Err(_) => options.data.push((index, text)),
             }
@@ -171,13 +189,8 @@ impl<'a> Options<'a> {
             Word::Bind { recursive } => {
                 self.bind = Some(recursive || self.bind == Some(true));
             }
-            Word::IdMap { recursive } => {
-                self.idmap = Some(MountIdMap {
-                    recursive,
-                    uid_mappings: Vec::new(),
-                    gid_mappings: Vec::new(),
-                });
-            }
+            // By `read`, as it has an argument.
+            Word::IdMap { .. } => {}
             Word::CopyUp => self.copy_up = true,
             Word::Nothing => {}
         }
@@ -225,12 +238,11 @@ mod tests {
             remount rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime rnosuid \
             rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid \
             rsymfollow runbindable rw shared silent slave strictatime suid symfollow sync \
-            tmpcopyup unbindable rnodev";
+            tmpcopyup unbindable rnodev idmap ridmap";
         for word in listed.split_whitespace() {
             assert!(known().any(|name| name == word), "{word}");
         }
         assert_eq!(known().count(), listed.split_whitespace().count());
-        assert!(!known().any(|name| name.ends_with("idmap")));
     }
 
     #[test]

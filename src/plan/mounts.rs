@@ -11,14 +11,16 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime as oci;
 
 use super::mount_options::Options;
-use super::{Cgroup, Cgroup1Mount, Mount, MountIdMap, MountKind, NamespaceKind, Namespaces};
-use super::{idmap, paths};
+use super::{Cgroup, Cgroup1Mount, Mount, MountKind, NamespaceKind, Namespaces};
+use super::{idmap, mount_idmap, paths};
 use crate::cgroup::{Hierarchy, Layout, join};
 use crate::error::{Error, Result};
 
 /// What the entries are planned against.
 pub struct Around<'a> {
     pub bundle: &'a Path,
+    /// Absolute and lexically clean, on the host.
+    pub rootfs: &'a Path,
     pub namespaces: &'a Namespaces,
     pub cgroup: &'a Cgroup,
     /// Whether the host has cgroup v2 only.
@@ -81,7 +83,7 @@ fn one(
         options.bind = Some(false);
     }
     let what = kind(entry, fstype, &options, &field, around)?;
-    let idmap = id_map(entry, options.idmap.take(), &what, &field, around)?;
+    let idmap = mount_idmap::plan(entry, options.idmap.take(), &what, &field, around)?;
     check_target(&target, &what, &field)?;
     if options.copy_up
         && !matches!(&what, MountKind::Filesystem { fstype, .. } if fstype == "tmpfs")
@@ -137,8 +139,10 @@ fn kind(
                 "a bind mount needs a source",
             ));
         }
+        let source = around.bundle.join(source);
         return Ok(MountKind::Bind {
-            source: around.bundle.join(source),
+            inside: inside(&source, around.rootfs),
+            source,
             recursive,
         });
     }
@@ -157,6 +161,14 @@ fn kind(
             })
         }
     }
+}
+
+/// Where in the rootfs a source lies, if it does by its text. The host's own root as a rootfs
+/// does not count: there a source is just a path of the host.
+fn inside(source: &Path, rootfs: &Path) -> Option<PathBuf> {
+    let source = paths::clean(source);
+    let rest = source.strip_prefix(rootfs).ok()?;
+    (rootfs != Path::new("/")).then(|| Path::new("/").join(rest))
 }
 
 /// `uid=` and `gid=` of a filesystem that is mounted inside a new user namespace must be
@@ -207,6 +219,7 @@ fn cgroup2(around: &Around, options: &Options) -> MountKind {
     {
         return MountKind::Bind {
             source: hierarchy.mount.clone(),
+            inside: None,
             recursive: false,
         };
     }
@@ -255,54 +268,6 @@ fn cgroup1(around: &Around, options: &Options, field: &str) -> Result<MountKind>
         });
     }
     Ok(MountKind::Cgroup1 { entries, links })
-}
-
-fn id_map(
-    entry: &oci::Mount,
-    asked: Option<MountIdMap>,
-    what: &MountKind,
-    field: &str,
-    around: &Around,
-) -> Result<Option<MountIdMap>> {
-    let maps = |list: &Option<Vec<oci::LinuxIdMapping>>, name| {
-        idmap::plan(
-            list.as_deref().unwrap_or_default(),
-            &format!("{field}/{name}"),
-        )
-    };
-    let uid_mappings = maps(entry.uid_mappings(), "uidMappings")?;
-    let gid_mappings = maps(entry.gid_mappings(), "gidMappings")?;
-    let own = !uid_mappings.is_empty() || !gid_mappings.is_empty();
-    let recursive = match asked {
-        Some(asked) => asked.recursive,
-        None if own => false,
-        None => return Ok(None),
-    };
-    if !matches!(what, MountKind::Bind { .. }) {
-        return Err(Error::field(
-            field,
-            "id-mapped mounts are only supported for bind-mounts",
-        ));
-    }
-    if !around.privileged {
-        return Err(Error::field(
-            field,
-            "id-mapped mounts are not supported for rootless containers",
-        ));
-    }
-    if own && (uid_mappings.is_empty() || gid_mappings.is_empty())
-        || !own && !around.namespaces.has(NamespaceKind::User)
-    {
-        return Err(Error::field(
-            field,
-            "id-mapped mounts must have both uid and gid mappings specified",
-        ));
-    }
-    Ok(Some(MountIdMap {
-        recursive,
-        uid_mappings,
-        gid_mappings,
-    }))
 }
 
 /// What may be mounted at a path, as far as /proc is concerned.

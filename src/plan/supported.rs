@@ -23,9 +23,6 @@ impl Plan {
             refuse("/linux/seccomp/listenerPath", "SCMP_ACT_NOTIFY")?;
         }
         for mount in &self.mounts {
-            if mount.idmap.is_some() {
-                refuse(&mount.field, "an id-mapped mount")?;
-            }
             if mount.flags & libc::MS_REMOUNT != 0 {
                 refuse(
                     format!("{}/options", mount.field),
@@ -46,13 +43,7 @@ mod tests {
     fn what_cannot_be_done_yet_is_refused_by_name() {
         let least = || with_linux(json!({"namespaces": [{"type": "mount"}]}));
         assert_eq!(plan_of(&least()).unwrap().check_supported(), Ok(()));
-        let map = json!([{"containerID": 0, "hostID": 1, "size": 1}]);
-        let bind = json!({"destination": "/d", "source": "/s", "options": ["bind"]});
-        let mut mapped = bind.clone();
-        mapped["uidMappings"] = map.clone();
-        mapped["gidMappings"] = map;
-        let mut remount = bind;
-        remount["options"] = json!(["bind", "remount"]);
+        let remount = json!({"destination": "/d", "source": "/s", "options": ["bind", "remount"]});
         let changes = [
             ("/linux", "mountLabel", json!("label"), "/linux/mountLabel"),
             (
@@ -62,7 +53,6 @@ mod tests {
                     "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}),
                 "/linux/seccomp/listenerPath",
             ),
-            ("", "mounts", json!([mapped]), "/mounts/0"),
             ("", "mounts", json!([remount]), "/mounts/0/options"),
         ];
         for (parent, name, value, pointer) in changes {

@@ -19,6 +19,8 @@ pub const ATTR_STRICTATIME: u64 = 0x20;
 pub const ATTR_NODIRATIME: u64 = 0x80;
 pub const ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
 
+const ATTR_IDMAP: u64 = 0x0010_0000;
+
 const OPEN_TREE_CLONE: u32 = 1;
 const OPEN_TREE_CLOEXEC: u32 = libc::O_CLOEXEC as u32;
 const AT_RECURSIVE: u32 = 0x8000;
@@ -93,6 +95,17 @@ pub fn set_attr(mount: BorrowedFd, attr: &MountAttr, recursive: bool) -> Result<
         )
     };
     Errno::result(rc).map(drop)
+}
+
+/// Map the ids of a detached mount as the user namespace `namespace` does, with `recursive` of
+/// all mounts below it too (Linux 5.12). EINVAL: one of their filesystems does not take part.
+pub fn set_id_map(mount: BorrowedFd, namespace: BorrowedFd, recursive: bool) -> Result<(), Errno> {
+    let attr = MountAttr {
+        set: ATTR_IDMAP,
+        userns_fd: namespace.as_raw_fd() as u64,
+        ..MountAttr::default()
+    };
+    set_attr(mount, &attr, recursive)
 }
 
 /// A new filesystem as a detached mount. `options` are key and value, or a key alone.

@@ -1,8 +1,11 @@
 //! Sockets, where nix gives a bare number instead of an owned fd.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 use super::owned_fd;
 
@@ -18,4 +21,34 @@ pub fn accept(listener: BorrowedFd) -> Result<OwnedFd, Errno> {
             libc::SOCK_CLOEXEC,
         )
     })
+}
+
+/// Receive one message that carries one fd (SCM_RIGHTS), and no text that matters. EBADMSG: it
+/// carries none, or more than one.
+pub fn receive_fd(socket: BorrowedFd) -> Result<OwnedFd, Errno> {
+    let mut text = [0; 1];
+    let mut control = cmsg_space!([RawFd; 1]);
+    let mut texts = [IoSliceMut::new(&mut text)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = loop {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut texts, Some(&mut control), flags) {
+            Err(Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    let mut fds = Vec::new();
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(received) = part {
+            // SAFETY: the kernel has just made these fds for us; nobody else owns them.
+            fds.extend(
+                received
+                    .iter()
+                    .map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) }),
+            );
+        }
+    }
+    match (fds.pop(), fds.is_empty()) {
+        (Some(fd), true) => Ok(fd),
+        _ => Err(Errno::EBADMSG),
+    }
 }

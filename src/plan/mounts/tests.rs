@@ -37,6 +37,7 @@ fn a_relative_bind_source_counts_from_the_bundle() {
         mount.what,
         MountKind::Bind {
             source: "/bundle/data".into(),
+            inside: None,
             recursive: true
         }
     );
@@ -55,7 +56,6 @@ fn a_relative_destination_is_warned_of_and_made_absolute() {
 
 #[test]
 fn what_cannot_be_mounted_is_refused_by_name() {
-    let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
     for (mount, pointer, words) in [
         (
             json!({"destination": "/d", "source": "/s", "options": ["bind", "size=1"]}),
@@ -93,22 +93,6 @@ fn what_cannot_be_mounted_is_refused_by_name() {
             "inside /proc",
         ),
         (
-            json!({"destination": "/d", "type": "tmpfs", "options": ["idmap"]}),
-            "/mounts/0",
-            "only supported for bind-mounts",
-        ),
-        (
-            json!({"destination": "/d", "source": "/s", "options": ["bind", "idmap"]}),
-            "/mounts/0",
-            "both uid and gid mappings",
-        ),
-        (
-            json!({"destination": "/d", "source": "/s", "options": ["bind"],
-                "uidMappings": map}),
-            "/mounts/0",
-            "both uid and gid mappings",
-        ),
-        (
             json!({"destination": "/d", "source": "/s", "options": ["bind", "tmpcopyup"]}),
             "/mounts/0/options",
             "tmpfs only",
@@ -143,24 +127,22 @@ fn the_known_files_below_proc_may_be_stood_in_for() {
 }
 
 #[test]
-fn an_idmap_is_the_mounts_own_or_the_containers() {
-    let map = json!([{"containerID": 0, "hostID": 1000, "size": 9}]);
-    let own = of(
-        json!({"destination": "/d", "source": "/s", "options": ["bind", "ridmap"],
-        "uidMappings": map, "gidMappings": map}),
-    )
-    .unwrap()
-    .idmap
-    .unwrap();
-    assert!(own.recursive);
-    assert_eq!(own.uid_mappings[0].host, 1000);
-
-    let mut spec = with_linux(json!({"uidMappings": map, "gidMappings": map,
-        "namespaces": [{"type": "mount"}, {"type": "user"}]}));
-    spec["mounts"] = json!([{"destination": "/d", "source": "/s",
-        "options": ["bind", "idmap"]}]);
-    let idmap = plan_of(&spec).unwrap().mounts.remove(0).idmap.unwrap();
-    assert!(!idmap.recursive && idmap.uid_mappings.is_empty());
+fn a_source_in_the_rootfs_is_known_by_its_text() {
+    for (source, expected) in [
+        ("rootfs/tmp", Some("/tmp")),
+        ("/bundle/./rootfs//a/../b", Some("/b")),
+        ("/bundle/rootfs", Some("/")),
+        ("/bundle/rootfs2", None),
+        ("/bundle/rootfs/../data", None),
+        ("/tmp", None),
+    ] {
+        let mount = of(json!({"destination": "/d", "source": source, "options": ["bind"]}));
+        let MountKind::Bind { inside, .. } = mount.unwrap().what else {
+            panic!("{source} is no bind");
+        };
+        assert_eq!(inside.as_deref(), expected.map(Path::new), "{source}");
+    }
+    assert_eq!(inside(Path::new("/tmp"), Path::new("/")), None);
 }
 
 #[test]

@@ -28,7 +28,10 @@ fn v2_is_one_filesystem_with_its_options() {
 #[test]
 fn v2_that_is_shared_is_bound() {
     let what = mount(&["ro"], &fixed_host()).unwrap();
-    let MountKind::Bind { source, recursive } = what else {
+    let MountKind::Bind {
+        source, recursive, ..
+    } = what
+    else {
         panic!("{what:?}");
     };
     assert_eq!(source, std::path::Path::new("/sys/fs/cgroup"));

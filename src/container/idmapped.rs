@@ -1,0 +1,124 @@
+//! The id mappings of mounts, given by the one who may: the runtime, at init's request.
+//!
+//! To map the ids of a mount (mount_setattr(2), MOUNT_ATTR_IDMAP) takes CAP_SYS_ADMIN over its
+//! filesystem and over the user namespace that stands for the mapping. In a user namespace of
+//! its own, init has neither. So init clones the source, whatever earlier mount it lies on, and
+//! sends the detached tree; a detached tree has no mount namespace, and we map it from outside.
+//! Init attaches it when it has our word.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::wait::waitpid;
+
+use super::idmap;
+use crate::error::{Error, Result, Step};
+use crate::init::mounts;
+use crate::plan::{IdMapping, Mount, MountIdMap, Plan};
+use crate::procfs::ProcFs;
+use crate::sys::{clone, mount, process};
+
+/// Mappings for users and for groups.
+type Maps<'a> = (&'a [IdMapping], &'a [IdMapping]);
+
+/// Gives the mounts of one container their id mappings.
+pub struct Mapper<'a> {
+    plan: &'a Plan,
+    /// In our pid namespace.
+    init: i32,
+    /// Mounts with equal mappings share a namespace.
+    namespaces: Vec<(Maps<'a>, OwnedFd)>,
+}
+
+impl<'a> Mapper<'a> {
+    pub fn new(plan: &'a Plan, init: i32) -> Self {
+        Self {
+            plan,
+            init,
+            namespaces: Vec::new(),
+        }
+    }
+
+    /// Map the ids of `tree`, which init has cloned for the mount of this number.
+    ///
+    /// # Errors
+    /// The kernel refuses, or init has asked for what the plan does not have.
+    pub fn map(&mut self, index: usize, tree: &OwnedFd) -> Result<()> {
+        let mounts = &self.plan.mounts;
+        let asked = mounts.get(index).and_then(|m| Some((m, m.idmap.as_ref()?)));
+        let Some((mount, idmap)) = asked else {
+            return Err(Error::new(format!(
+                "no id mapping is planned for mount {index}"
+            )));
+        };
+        self.namespace(mount, idmap)
+            .and_then(|namespace| {
+                mount::set_id_map(tree.as_fd(), namespace.as_fd(), idmap.recursive)
+                    .map_err(|errno| refused(errno, idmap.recursive))
+            })
+            .map_err(|error| mounts::failed(mount, error))
+    }
+
+    /// A user namespace with the mappings of this mount.
+    fn namespace(&mut self, mount: &Mount, idmap: &'a MountIdMap) -> Result<&OwnedFd> {
+        let containers = &self.plan.namespaces;
+        let containers: Maps = (&containers.uid_mappings, &containers.gid_mappings);
+        let own: Maps = (&idmap.uid_mappings, &idmap.gid_mappings);
+        // None of its own: the container's, which are not known when its namespace is joined.
+        let wanted = if own.0.is_empty() { containers } else { own };
+        let place = match self.namespaces.iter().position(|(maps, _)| *maps == wanted) {
+            Some(place) => place,
+            None => {
+                let namespace = if wanted == containers {
+                    let path = format!("/proc/{}/ns/user", self.init);
+                    File::open(&path)
+                        .step_on("open the user namespace", path)?
+                        .into()
+                } else {
+                    namespace_with(wanted, mount)?
+                };
+                self.namespaces.push((wanted, namespace));
+                self.namespaces.len() - 1
+            }
+        };
+        Ok(&self.namespaces[place].1)
+    }
+}
+
+/// A new user namespace with these maps, in which nobody lives.
+///
+/// The child that brings it into being ends at once. Until it is reaped it has its credentials
+/// still, and with them the namespace, so that nothing has to be kept alive or told to end.
+fn namespace_with((uids, gids): Maps, mount: &Mount) -> Result<OwnedFd> {
+    let child = || process::exit_now(0);
+    let (pid, _) = clone::clone3(libc::CLONE_NEWUSER as u64, None, child)
+        .step("make a user namespace for an id mapping")?;
+    let fill = || {
+        let procfs = ProcFs::host()?;
+        for (name, maps) in [("uid", uids), ("gid", gids)] {
+            procfs
+                .write(&format!("{pid}/{name}_map"), &idmap::text(maps))
+                .map_err(|e| e.with_field(format!("{}/{name}Mappings", mount.field)))?;
+        }
+        let path = format!("/proc/{pid}/ns/user");
+        File::open(&path).step_on("open the user namespace", path)
+    };
+    let namespace = fill();
+    let _ = waitpid(pid, None);
+    Ok(namespace?.into())
+}
+
+fn refused(errno: Errno, recursive: bool) -> Error {
+    let error = Error::sys("map the ids of the mount", errno);
+    match errno {
+        Errno::ENOSYS => error.with_hint("id-mapped mounts need Linux 5.12"),
+        Errno::EINVAL if recursive => error.with_hint(
+            "does this kernel map ids on the source's filesystem, and on all that are mounted \
+             below it?",
+        ),
+        Errno::EINVAL => error.with_hint("does this kernel map ids on the source's filesystem?"),
+        Errno::EPERM => error.with_hint("are the source's ids mapped already?"),
+        _ => error,
+    }
+}

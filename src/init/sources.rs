@@ -1,0 +1,50 @@
+//! The trees of binds: where they come from, and who maps their ids.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::channel::Channel;
+use super::mounts::clone_path;
+use super::rootfs::RootFs;
+use crate::error::{Error, Result, Step};
+use crate::plan::Mount;
+use crate::sys::mount as sys;
+
+/// Where one mount's tree comes from, if it is a bind.
+pub struct Source<'a> {
+    /// The parent has cloned it, when only the parent could.
+    pub given: Option<OwnedFd>,
+    pub channel: &'a Channel,
+    /// The place of the mount in the plan.
+    pub index: usize,
+}
+
+impl Source<'_> {
+    /// The source of `mount`, which is the host's `path` or lies `inside` the rootfs, as a
+    /// detached tree with its ids mapped.
+    pub fn tree(
+        self,
+        root: &RootFs,
+        mount: &Mount,
+        path: &Path,
+        inside: Option<&Path>,
+        recursive: bool,
+    ) -> Result<OwnedFd> {
+        let tree = match (self.given, inside) {
+            (Some(tree), _) => tree,
+            (None, Some(inside)) => {
+                let source = root
+                    .find(inside)?
+                    .ok_or_else(|| Error::sys("bind source", Errno::ENOENT).with_path(path))?;
+                sys::clone_tree(source.as_fd(), c"", recursive).step_on("clone the source", path)?
+            }
+            (None, None) => clone_path(path, recursive)?,
+        };
+        if mount.idmap.is_some() {
+            self.channel.have_mapped(self.index, tree.as_fd())?;
+        }
+        Ok(tree)
+    }
+}

@@ -43,8 +43,13 @@ both_views! {
             (json!({"policy": "SCHED_RR", "priority": 99, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}),
                 json!({"policy": 2, "priority": 99, "flags": 1})),
             (json!({"policy": "SCHED_DEADLINE", "runtime": 1_000_000, "deadline": 20_000_000, "period": 40_000_000,
-                "flags": ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_DL_OVERRUN"]}),
-                json!({"policy": 6, "flags": 5, "runtime": 1_000_000, "deadline": 20_000_000, "period": 40_000_000})),
+                "flags": ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM"]}),
+                json!({"policy": 6, "flags": 3, "runtime": 1_000_000, "deadline": 20_000_000, "period": 40_000_000})),
+            // Time enough, as an overrun is a signal that ends the program.
+            (json!({"policy": "SCHED_DEADLINE", "runtime": 100_000_000, "deadline": 1_000_000_000u64,
+                "flags": ["SCHED_FLAG_DL_OVERRUN"]}),
+                json!({"policy": 6, "flags": 4, "runtime": 100_000_000, "deadline": 1_000_000_000u64,
+                    "period": 1_000_000_000u64})),
         ] {
             for report in reports(t, |config| {
                 allow_real_time(t, config);

@@ -1,5 +1,6 @@
 //! Containers of a user without privileges: in a user namespace of its own, without cgroups.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -57,7 +58,16 @@ impl<'a> Home<'a> {
 
     /// Call the runtime as the user.
     fn call(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(self.dir.join("runtime"));
+        self.call_through(&[], args)
+    }
+
+    /// The same by way of a program, such as unshare(1), that executes its arguments.
+    fn call_through(&self, way: &[&str], args: &[&str]) -> Output {
+        let runtime = self.dir.join("runtime");
+        let mut words: Vec<&OsStr> = way.iter().map(OsStr::new).collect();
+        words.push(runtime.as_os_str());
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
@@ -68,11 +78,15 @@ impl<'a> Home<'a> {
     }
 
     fn run(&self, flags: &[&str]) -> Output {
+        self.run_through(&[], flags)
+    }
+
+    fn run_through(&self, way: &[&str], flags: &[&str]) -> Output {
         let bundle = self.dir.join("bundle");
         let mut args = vec!["run", "--bundle", bundle.to_str().unwrap()];
         args.extend(flags);
         args.push(&self.id);
-        self.call(&args)
+        self.call_through(way, &args)
     }
 }
 
@@ -129,5 +143,46 @@ both_views! {
                 || output.stderr.contains("cannot set pids limit"),
             "{}", output.stderr
         );
+    }
+
+    fn the_root_of_a_user_namespace_runs_containers_with_and_without_one_more(t) {
+        t.only_orlop("runc 1.1 wants the caller's mount namespace to be of the same owner");
+        for own in [true, false] {
+            let home = Home::new(t, &["report"], |config| {
+                if own {
+                    // Of the ids that there are, which are those of the outer namespace.
+                    config["linux"]["uidMappings"][0]["hostID"] = json!(0);
+                    config["linux"]["gidMappings"][0]["hostID"] = json!(0);
+                } else {
+                    let linux = config["linux"].as_object_mut().unwrap();
+                    linux.remove("uidMappings");
+                    linux.remove("gidMappings");
+                    let list = linux["namespaces"].as_array_mut().unwrap();
+                    list.retain(|namespace| namespace["type"] != "user");
+                }
+            });
+            let output = home.run_through(&["unshare", "--user", "--map-root-user"], &[]);
+            let report = Probe::parse(&output);
+            assert_eq!(report["uid"], json!([0, 0, 0, 0]));
+            let first = if own { 0 } else { USER };
+            assert_eq!(report["uid_map"], json!([format!("0 {first} 1")]));
+            assert_eq!(report["dev"]["/dev/null"]["device"], "1:3");
+            assert_eq!(report.mount("/dev/null")["fstype"], "devtmpfs", "bound, as mknod is refused");
+            fs::remove_dir_all(&home.dir).unwrap();
+        }
+    }
+
+    fn the_oom_score_of_a_user_is_that_of_the_config(t) {
+        let home = Home::new(t, &["sleep"], |config| config["process"]["oomScoreAdj"] = json!(321));
+        home.run(&["--detach"]).expect_ok();
+        let report = Probe::parse(&home.call(&["exec", &home.id, "/probe", "report"]));
+        assert_eq!(report["oom_score_adj"], "321");
+        home.call(&["delete", "--force", &home.id]).expect_ok();
+    }
+
+    fn groups_that_a_user_may_not_set_are_refused_by_name(t) {
+        t.only_orlop("runc 1.1 says: cannot set any additional groups in a rootless container");
+        let home = Home::new(t, &["report"], |config| config["process"]["user"]["additionalGids"] = json!([0]));
+        home.run(&[]).expect_error("/process/user/additionalGids").expect_words("no setgroups");
     }
 }

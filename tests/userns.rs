@@ -5,11 +5,29 @@ use std::os::unix::fs::MetadataExt;
 
 use serde_json::{Value, json};
 
-use crate::support::both_views;
-use crate::support::bundle::{add_mount, add_user_namespace, push};
+use crate::support::bundle::{add_mount, add_user_namespace, push, set_capabilities};
+use crate::support::{Container, both_views, probe};
 
 /// The host's id of 0 inside.
 const FIRST: u32 = 200_000;
+
+/// What a runtime inside may need.
+const FOR_A_RUNTIME: [&str; 14] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_NET_ADMIN",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_ADMIN",
+    "CAP_MKNOD",
+    "CAP_SETFCAP",
+    "CAP_DAC_READ_SEARCH",
+];
 
 fn mapped(config: &mut Value) {
     add_user_namespace(config, FIRST);
@@ -176,4 +194,172 @@ both_views! {
         let bundle = t.bundle(&["report"], |config| push(config, "/linux/namespaces", json!({"type": "user"})));
         t.run(&bundle).expect_code(1);
     }
+
+    fn a_container_runs_containers_of_its_own(t) {
+        let inner = t.dir.join("inner");
+        let rootfs = inner.join("rootfs");
+        for below in ["dev", "proc", "sys", "tmp"] {
+            fs::create_dir_all(rootfs.join(below)).unwrap();
+        }
+        fs::copy(probe::path(), rootfs.join("probe")).unwrap();
+        fs::copy(t.runtime.program(), inner.join("runtime")).unwrap();
+        fs::create_dir(inner.join("state")).unwrap();
+        for (owner, path) in [(FIRST, inner.as_path()), (FIRST, &inner.join("state")), (FIRST, &rootfs)] {
+            std::os::unix::fs::chown(path, Some(owner), Some(owner)).unwrap();
+        }
+        for own in [true, false] {
+            let config = inner_config(own);
+            fs::write(inner.join("config.json"), config.to_string()).unwrap();
+            let outer = t.bundle(&[], |config| {
+                mapped(config);
+                push(config, "/linux/namespaces", json!({"type": "cgroup"}));
+                config["process"]["args"] =
+                    json!(["/inner/runtime", "--root", "/inner/state", "run", "--bundle", "/inner", "nested"]);
+                set_capabilities(config, &FOR_A_RUNTIME);
+                // A masked procfs could not be mounted again, nor one of the host's processes.
+                config["linux"]["maskedPaths"] = json!([]);
+                config["linux"]["readonlyPaths"] = json!([]);
+                for dir in ["/usr", "/lib", "/lib64", "/bin"].into_iter().filter(|dir| fs::exists(dir).unwrap()) {
+                    add_mount(config, dir, "bind", dir, &["rbind", "ro"]);
+                }
+                add_mount(config, "/inner", "bind", inner.to_str().unwrap(), &["bind"]);
+            });
+            for dir in ["usr", "lib", "lib64", "bin", "inner"] {
+                fs::create_dir_all(outer.rootfs(dir)).unwrap();
+            }
+            let report = t.report(&outer);
+            assert_eq!(report["uid"], json!([0, 0, 0, 0]));
+            assert_eq!(report["hostname"], "nested");
+            let map = if own { "0 1000 100" } else { "0 200000 65536" };
+            assert_eq!(report["uid_map"], json!([map]));
+            for (path, device) in [("null", "1:3"), ("tty", "5:0"), ("urandom", "1:9")] {
+                assert_eq!(report["dev"][format!("/dev/{path}")]["device"], device, "/dev/{path}");
+            }
+            assert_eq!(report.mount("/proc")["fstype"], "proc");
+        }
+    }
+
+    fn as_many_lines_as_the_kernel_takes_are_mapped(t) {
+        t.only_orlop("the C part of runc 1.1 has less room for them");
+        let lines = |count: u32, first: u32| -> Value {
+            (0..count).map(|n| json!({"containerID": n, "hostID": first + n, "size": 1})).collect()
+        };
+        let with = |count: u32, first: u32| t.bundle(&["read", "/proc/self/uid_map"], |config| {
+            push(config, "/linux/namespaces", json!({"type": "user"}));
+            config["linux"]["uidMappings"] = lines(count, first);
+            config["linux"]["gidMappings"] = lines(count, first);
+            config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
+            // The groups of devpts and the like must be mapped; here they are.
+            config["mounts"].as_array_mut().unwrap().retain(|m| !m["destination"].as_str().unwrap().starts_with("/sys"));
+        });
+        let output = t.run(&with(340, 1000));
+        assert_eq!(output.expect_ok().stdout.lines().count(), 340);
+        t.run(&with(341, 1000)).expect_error("/linux/uidMappings").expect_words("340");
+        // Of long numbers fewer fit into the page that the kernel reads.
+        t.run(&with(340, 3_000_000_000)).expect_error("/linux/uidMappings").expect_words("less than a page");
+    }
+
+    fn maps_that_overlap_are_refused_by_name(t) {
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            mapped(config);
+            push(config, "/linux/gidMappings", json!({"containerID": 70_000, "hostID": FIRST + 5, "size": 1}));
+        });
+        let output = t.run(&bundle);
+        output.expect_code(1);
+        if !t.runtime.is_reference {
+            output.expect_words("/linux/gidMappings/1").expect_words("overlaps with entry 0");
+        }
+    }
+
+    fn ids_that_are_not_mapped_are_refused_by_name(t) {
+        t.only_orlop("runc 1.1 names no field, and asks for maps of a joined namespace");
+        let host = t.sleeper(mapped);
+        let path = format!("/proc/{}/ns/user", host.pid());
+        for (user, field) in [
+            (json!({"uid": 70_000, "gid": 0}), "uid"),
+            (json!({"uid": 0, "gid": 70_000}), "gid"),
+            (json!({"uid": 0, "gid": 0, "additionalGids": [5, 70_000]}), "additionalGids"),
+        ] {
+            for joined in [false, true] {
+                let bundle = t.bundle(&["exit", "0"], |config| {
+                    config["process"]["user"] = user.clone();
+                    if joined {
+                        push(config, "/linux/namespaces", json!({"type": "user", "path": path}));
+                    } else {
+                        mapped(config);
+                    }
+                });
+                t.run(&bundle).expect_error(&format!("/process/user/{field}")).expect_words("mapped");
+            }
+        }
+        host.end();
+    }
+
+    fn a_joined_user_namespace_owns_what_is_new_beside_it(t) {
+        t.only_orlop("runc 1.1 asks for maps even when the namespace is joined");
+        let host = t.sleeper(mapped);
+        let path = format!("/proc/{}/ns/user", host.pid());
+        let bundle = t.bundle(&["report", "--read", "/proc/sys/net/ipv4/ip_default_ttl"], |config| {
+            push(config, "/linux/namespaces", json!({"type": "user", "path": path}));
+            push(config, "/linux/namespaces", json!({"type": "cgroup"}));
+            config["linux"]["sysctl"] = json!({"net.ipv4.ip_default_ttl": "33", "kernel.msgmax": "4444"});
+            config["process"]["oomScoreAdj"] = json!(345);
+            config["process"]["user"] = json!({"uid": 5, "gid": 6, "additionalGids": [7]});
+            config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 50, "hard": 60}]);
+        });
+        let report = t.report(&bundle);
+        assert_eq!(report["hostname"], "probed");
+        assert_eq!(report["loopback_up"], true);
+        assert_eq!(report["read"]["/proc/sys/net/ipv4/ip_default_ttl"], "33");
+        assert_eq!((&report["uid"], &report["gid"]), (&json!([5, 5, 5, 5]), &json!([6, 6, 6, 6])));
+        assert_eq!(report["groups"], json!([7]));
+        assert_eq!(report["oom_score_adj"], "345");
+        assert_eq!(report["rlimits"]["RLIMIT_NOFILE"], json!([50, 60]));
+        for (target, fstype) in [("/proc", "proc"), ("/sys", "sysfs"), ("/dev/mqueue", "mqueue"), ("/dev/pts", "devpts")] {
+            assert_eq!(report.mount(target)["fstype"], fstype, "at {target}");
+        }
+        assert_eq!(report["dev"]["/dev/null"]["device"], "1:3");
+        host.end();
+    }
+
+    fn the_standard_streams_belong_to_the_mapped_user(t) {
+        let bundle = t.bundle(&["sleep"], |config| {
+            mapped(config);
+            config["process"]["user"] = json!({"uid": 7, "gid": 8});
+        });
+        // Of an owner inside, as engines make their pipes: what is another's cannot be given away.
+        let inner = t.runtime.command(&["create", "--bundle", bundle.path(), &bundle.id]);
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &format!("chown {FIRST}:{FIRST} /dev/stdout; exec \"$@\""), "sh"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        let created = t.runtime.finish(command);
+        created.expect_ok();
+        let container = Container::adopt(t, &bundle.id, created);
+        let owner = |path| fs::metadata(path).unwrap().uid();
+        assert_eq!(owner(&container.created.stdout_path), FIRST + 7);
+        container.start().expect_ok();
+        container.end();
+    }
+}
+
+/// Of a container inside a container: with a user namespace of its `own`, or in the outer one.
+fn inner_config(own: bool) -> Value {
+    let mount = |target: &str, fstype: &str, options: &[&str]| json!({"destination": target, "type": fstype, "source": fstype, "options": options});
+    let mut config = json!({
+        "ociVersion": "1.0.2",
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["/probe", "report"], "cwd": "/"},
+        "root": {"path": "rootfs"},
+        "hostname": "nested",
+        "mounts": [mount("/proc", "proc", &[]), mount("/dev", "tmpfs", &["mode=755"]),
+            mount("/dev/pts", "devpts", &["newinstance", "ptmxmode=0666"])],
+        "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "uts"}, {"type": "ipc"},
+            {"type": "network"}]},
+    });
+    if own {
+        let map = json!([{"containerID": 0, "hostID": 1000, "size": 100}]);
+        push(&mut config, "/linux/namespaces", json!({"type": "user"}));
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+    }
+    config
 }

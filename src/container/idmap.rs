@@ -10,6 +10,9 @@ use crate::init::process::raise_hard_limits;
 use crate::plan::{IdMapping, Plan};
 use crate::procfs::ProcFs;
 
+/// CAP_SETGID and CAP_SETUID.
+const SET_IDS: u64 = 1 << 6 | 1 << 7;
+
 /// The smallest page that a machine has; the kernel takes less than one of its own for a map.
 const PAGE: usize = 4096;
 
@@ -37,7 +40,8 @@ pub fn write(plan: &Plan, pid: i32, host: &Host) -> Result<()> {
                 }
             })
     };
-    if !host.is_rootless() {
+    // Also the root of a user namespace, for the ids that there are in it.
+    if host.capabilities() & SET_IDS == SET_IDS {
         map("uid_map", &maps.uid_mappings)?;
         return map("gid_map", &maps.gid_mappings);
     }

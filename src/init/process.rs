@@ -288,7 +288,16 @@ fn set_groups(groups: &[u32]) -> Result<()> {
         Err(Errno::EPERM) if groups.is_empty() && setgroups_is_denied() => Ok(()),
         other => other
             .step("set the supplementary groups")
-            .map_err(|e| e.with_field("/process/user/additionalGids")),
+            .map_err(unmapped)
+            .map_err(|error| {
+                let error = error.with_field("/process/user/additionalGids");
+                match error.errno() {
+                    Some(Errno::EPERM) if setgroups_is_denied() => error.with_hint(
+                        "the user namespace's maps were written without privileges, so it has no setgroups",
+                    ),
+                    _ => error,
+                }
+            }),
     }
 }
 

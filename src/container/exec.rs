@@ -42,11 +42,6 @@ pub fn exec(
     let state = dir.load()?;
     check_status(Status::of(&state, &dir)?, options.ignore_paused)?;
     checks::preserved_fds(options.preserve_fds)?;
-    // Its fields are those of a file, if it came from one.
-    let of_file = |error: Error| match &options.process {
-        Some(file) => error.in_file(file),
-        None => error,
-    };
     let process = exec_process::plan(&state, options, host)?;
     checks::terminal(
         process.terminal,
@@ -80,9 +75,11 @@ pub fn exec(
         preserve_fds: options.preserve_fds,
         new_keyring: !state.orlop.no_new_keyring,
     };
-    let (pid, pidfd) = spawn(&process, handed, born_in).map_err(Error::start_failed)?;
+    let (pid, pidfd) = spawn(&process, handed, born_in)
+        .map_err(|error| exec_process::in_its_file(error.start_failed(), options))?;
     let child = Process::child(pid, pidfd)?;
-    let attended = attend(&channel).map_err(|error| of_file(error.start_failed()));
+    let attended =
+        attend(&channel).map_err(|error| exec_process::in_its_file(error.start_failed(), options));
     if let Err(error) = attended.and_then(|()| {
         publish::process(
             &child,
@@ -135,7 +132,9 @@ fn spawn(
         .and_then(|a| a.initial.as_deref())
     {
         // Inherited by the clone, so that it holds before the cgroup is joined.
-        set_affinity(cpus).step("set the initial CPU affinity")?;
+        set_affinity(cpus)
+            .step("set the initial CPU affinity")
+            .map_err(|e| e.with_field(process.pointer("execCPUAffinity/initial")))?;
     }
     let born_in = born_in.as_ref().map(AsFd::as_fd);
     // In the container's pid namespace its processes see us, and one with CAP_SYS_PTRACE may

@@ -3,7 +3,7 @@
 use super::options::{Change, Exec};
 use super::state::State;
 use crate::bundle;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Target};
 use crate::host::Host;
 use crate::plan::{self, IdMapping, Namespaces, Process, capabilities};
 
@@ -20,7 +20,7 @@ pub fn plan(state: &State, options: &Exec, host: &Host) -> Result<Process> {
     let (process, mut warnings) = bundle::read_process(path)?;
     let namespaces = namespaces_of(state);
     let planned = plan::plan_process(&process, "", &namespaces, host, &mut warnings)
-        .map_err(|error| error.in_file(path))?;
+        .map_err(|error| in_its_file(error, options))?;
     for warning in warnings {
         log::warn!("{warning}");
     }
@@ -31,6 +31,19 @@ pub fn plan(state: &State, options: &Exec, host: &Host) -> Result<Process> {
         memory_policy: base.memory_policy.clone(),
         ..planned
     })
+}
+
+/// The error of a process that may be one from a file. What `linux` says of each process of the
+/// container is config.json's in any case; a process has no field of that name.
+pub fn in_its_file(error: Error, options: &Exec) -> Error {
+    let of_linux = |target: &Target| match target {
+        Target::Field(pointer) => pointer.starts_with("/linux/"),
+        Target::Path(_) => false,
+    };
+    match &options.process {
+        Some(file) if !error.target.as_ref().is_some_and(of_linux) => error.in_file(file),
+        _ => error,
+    }
 }
 
 fn namespaces_of(state: &State) -> Namespaces {
@@ -137,6 +150,29 @@ mod tests {
             args: args.iter().map(|a| (*a).to_owned()).collect(),
             ..Change::default()
         }
+    }
+
+    #[test]
+    fn an_error_names_the_file_that_its_field_is_in() {
+        let of = |process: Option<&str>, pointer: &str| {
+            let options = Exec {
+                process: process.map(Into::into),
+                ..Exec::default()
+            };
+            in_its_file(Error::new("wrong").with_field(pointer), &options).to_string()
+        };
+        assert_eq!(
+            of(Some("/p.json"), "/user/uid"),
+            "wrong (/p.json: /user/uid)"
+        );
+        assert_eq!(
+            of(Some("/p.json"), "/linux/seccomp"),
+            "wrong (config.json: /linux/seccomp)"
+        );
+        assert_eq!(
+            of(None, "/process/user/uid"),
+            "wrong (config.json: /process/user/uid)"
+        );
     }
 
     #[test]

@@ -305,6 +305,7 @@ pub(crate) mod tests {
             domainname: None,
             sysctl: Vec::new(),
             process: Process {
+                field: crate::plan::IN_CONFIG.to_owned(),
                 args: vec!["sh".to_owned()],
                 env: Vec::new(),
                 cwd: "/".into(),

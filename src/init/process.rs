@@ -46,7 +46,7 @@ pub fn prepare(process: &Process) -> Result<()> {
     if let Some(value) = process.io_priority {
         sys::set_io_priority(value)
             .step("set the I/O priority")
-            .map_err(|e| e.with_field("/process/ioPriority"))?;
+            .map_err(|e| e.with_field(process.pointer("ioPriority")))?;
     }
     if let Some(scheduler) = &process.scheduler {
         let attr = SchedAttr {
@@ -61,7 +61,7 @@ pub fn prepare(process: &Process) -> Result<()> {
         };
         sys::set_scheduler(&attr)
             .step("set the scheduler")
-            .map_err(|error| scheduler_error(error, scheduler))?;
+            .map_err(|error| scheduler_error(error, scheduler, process))?;
     }
     if let Some(policy) = &process.memory_policy {
         sys::set_memory_policy(policy.mode, &policy.nodes)
@@ -83,7 +83,7 @@ pub fn prepare(process: &Process) -> Result<()> {
 }
 
 /// What the kernel's bare errno means, as far as one can know.
-fn scheduler_error(error: Error, scheduler: &Scheduler) -> Error {
+fn scheduler_error(error: Error, scheduler: &Scheduler, process: &Process) -> Error {
     let hint = match (error.errno(), scheduler.policy.cast_signed()) {
         (Some(Errno::EPERM), libc::SCHED_FIFO | libc::SCHED_RR) => {
             "a real-time policy needs CAP_SYS_NICE or RLIMIT_RTPRIO and, where the kernel groups \
@@ -95,9 +95,11 @@ fn scheduler_error(error: Error, scheduler: &Scheduler) -> Error {
         (Some(Errno::EPERM), _) => "a nice value below the caller's needs CAP_SYS_NICE",
         (Some(Errno::EBUSY), _) => "there is not as much CPU time left for deadlines",
         (Some(Errno::EOPNOTSUPP), _) => "does this kernel clamp utilization (CONFIG_UCLAMP_TASK)?",
-        _ => return error.with_field("/process/scheduler"),
+        _ => return error.with_field(process.pointer("scheduler")),
     };
-    error.with_field("/process/scheduler").with_hint(hint)
+    error
+        .with_field(process.pointer("scheduler"))
+        .with_hint(hint)
 }
 
 /// All CPUs, so that what the runtime itself was bound to is not inherited: the cpuset of the
@@ -166,7 +168,7 @@ pub fn set_oom_score(process: &Process) -> Result<()> {
         None => Ok(()),
         Some(score) => ProcFs::host()?
             .write("self/oom_score_adj", &score.to_string())
-            .map_err(|e| e.with_field("/process/oomScoreAdj")),
+            .map_err(|e| e.with_field(process.pointer("oomScoreAdj"))),
     }
 }
 
@@ -181,7 +183,7 @@ pub fn set_exec_affinity(process: &Process) -> Result<()> {
         Some(cpus) => sys::set_affinity(cpus)
             .step("set the final CPU affinity")
             .map_err(|e| {
-                e.with_field("/process/execCPUAffinity/final")
+                e.with_field(process.pointer("execCPUAffinity/final"))
                     .with_hint("does the container's cpuset have any of these CPUs?")
             }),
     }
@@ -202,13 +204,13 @@ pub fn set_labels(process: &Process) -> Result<()> {
             .or_else(|_| procfs.write("self/attr/exec", &text))
             .map_err(|e| {
                 e.within(&format!("apply apparmor profile {profile:?}"))
-                    .with_field("/process/apparmorProfile")
+                    .with_field(process.pointer("apparmorProfile"))
             })?;
     }
     if let Some(label) = selinux {
         procfs.write("self/attr/exec", label).map_err(|e| {
             e.within(&format!("apply selinux label {label:?}"))
-                .with_field("/process/selinuxLabel")
+                .with_field(process.pointer("selinuxLabel"))
         })?;
     }
     Ok(())
@@ -228,15 +230,15 @@ pub fn become_user(process: &Process) -> Result<Vec<String>> {
     set_limits(&process.rlimits)?;
     drop_bounding(process.capabilities.bounding)?;
     sys::set_keep_capabilities(true).step("keep capabilities over the change of user")?;
-    set_groups(&user.additional_gids)?;
+    set_groups(process)?;
     sys::set_gid(user.gid)
         .step(format!("change to group {}", user.gid))
         .map_err(unmapped)
-        .map_err(|e| e.with_field("/process/user/gid"))?;
+        .map_err(|e| e.with_field(process.pointer("user/gid")))?;
     sys::set_uid(user.uid)
         .step(format!("change to user {}", user.uid))
         .map_err(unmapped)
-        .map_err(|e| e.with_field("/process/user/uid"))?;
+        .map_err(|e| e.with_field(process.pointer("user/uid")))?;
     // The change of user made us as dumpable as fs.suid_dumpable says.
     sys::set_dumpable(false).step("become undumpable")?;
     let wanted = &process.capabilities;
@@ -251,7 +253,7 @@ pub fn become_user(process: &Process) -> Result<Vec<String>> {
         wanted.inheritable,
     )
     .step("apply caps")
-    .map_err(|e| e.with_field("/process/capabilities"))?;
+    .map_err(|e| e.with_field(process.pointer("capabilities")))?;
     let warnings = raise_ambient(wanted)?;
     // Root may be kept out of a directory that the user may enter (a network filesystem), and
     // the other way round: whichever could.
@@ -266,7 +268,7 @@ pub fn become_user(process: &Process) -> Result<Vec<String>> {
     // the way out by /proc/self/fd/N of a leaked directory.
     getcwd().map(drop).map_err(|_| {
         Error::new("current working directory is outside of container mount namespace root")
-            .with_field("/process/cwd")
+            .with_field(process.pointer("cwd"))
     })?;
     if process.no_new_privileges {
         sys::set_no_new_privileges().step("set no_new_privs")?;
@@ -281,7 +283,8 @@ fn unmapped(error: Error) -> Error {
     }
 }
 
-fn set_groups(groups: &[u32]) -> Result<()> {
+fn set_groups(process: &Process) -> Result<()> {
+    let groups = &process.user.additional_gids;
     match sys::set_groups(groups) {
         // A user namespace whose maps an unprivileged user wrote: groups are what they were,
         // and nobody asked for others.
@@ -290,7 +293,7 @@ fn set_groups(groups: &[u32]) -> Result<()> {
             .step("set the supplementary groups")
             .map_err(unmapped)
             .map_err(|error| {
-                let error = error.with_field("/process/user/additionalGids");
+                let error = error.with_field(process.pointer("user/additionalGids"));
                 match error.errno() {
                     Some(Errno::EPERM) if setgroups_is_denied() => error.with_hint(
                         "the user namespace's maps were written without privileges, so it has no setgroups",
@@ -387,7 +390,7 @@ pub fn last_restrictions(process: &Process) -> Result<()> {
     if borrowed {
         caps::set(wanted.effective, wanted.permitted, wanted.inheritable)
             .step("apply caps")
-            .map_err(|e| e.with_field("/process/capabilities"))?;
+            .map_err(|e| e.with_field(process.pointer("capabilities")))?;
     }
     Ok(())
 }

@@ -56,7 +56,7 @@ impl Terminal {
         if let Some((height, width)) = process.console_size {
             pty::set_size(master.as_fd(), height, width)
                 .step("set the size of the terminal")
-                .map_err(|e| e.with_field("/process/consoleSize"))?;
+                .map_err(|e| e.with_field(process.pointer("consoleSize")))?;
         }
         // Line ends are for the terminal at the other side of the master to make.
         let mut modes = tcgetattr(&master).step(step)?;

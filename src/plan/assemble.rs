@@ -296,7 +296,7 @@ fn process_of(
             "process property must not be empty",
         ));
     };
-    let mut plan = process::plan(entry, "/process", namespaces, host, warnings)?;
+    let mut plan = process::plan(entry, super::IN_CONFIG, namespaces, host, warnings)?;
     if let Some(linux) = spec.linux() {
         plan.personality = linux
             .personality()

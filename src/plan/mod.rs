@@ -264,6 +264,10 @@ pub struct Sysctl {
 /// What becomes of the init process, or of one that exec starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Process {
+    /// JSON pointer of the whole: [`IN_CONFIG`], or empty where exec has it from a file of its
+    /// own. What `linux` gives to a process is in config.json for both.
+    #[serde(default = "in_config", skip_serializing_if = "is_in_config")]
+    pub field: String,
     pub args: Vec<String>,
     /// `NAME=value`, later entries win over earlier ones; already without duplicates.
     pub env: Vec<String>,
@@ -287,6 +291,24 @@ pub struct Process {
     pub personality: Option<u64>,
     pub memory_policy: Option<MemoryPolicy>,
     pub seccomp: Option<Filter>,
+}
+
+/// JSON pointer of the process that config.json describes.
+pub const IN_CONFIG: &str = "/process";
+
+fn in_config() -> String {
+    IN_CONFIG.to_owned()
+}
+
+fn is_in_config(field: &str) -> bool {
+    field == IN_CONFIG
+}
+
+impl Process {
+    /// JSON pointer of one of its fields, in the document that it is from.
+    pub fn pointer(&self, name: &str) -> String {
+        format!("{}/{name}", self.field)
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

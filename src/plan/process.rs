@@ -57,6 +57,7 @@ pub fn plan(
         }
     };
     Ok(Process {
+        field: at.to_owned(),
         args: args.to_vec(),
         env: env(
             process.env().as_deref().unwrap_or_default(),

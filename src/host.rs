@@ -16,6 +16,7 @@ pub struct Host {
     last_capability: OnceCell<u8>,
     capabilities: OnceCell<u64>,
     rootless: OnceCell<bool>,
+    selinux: OnceCell<bool>,
 }
 
 impl Host {
@@ -41,6 +42,16 @@ impl Host {
             last_capability: OnceCell::from(last_capability),
             capabilities: OnceCell::from(capabilities),
             rootless: OnceCell::from(rootless),
+            selinux: OnceCell::from(false),
+        }
+    }
+
+    /// The same with SELinux.
+    #[cfg(test)]
+    pub fn with_selinux(self) -> Self {
+        Self {
+            selinux: OnceCell::from(true),
+            ..self
         }
     }
 
@@ -74,6 +85,16 @@ impl Host {
         *self
             .rootless
             .get_or_init(|| !nix::unistd::geteuid().is_root() || in_user_namespace())
+    }
+}
+
+impl Host {
+    /// Whether SELinux is on: its filesystem is known to the kernel only then.
+    pub fn has_selinux(&self) -> bool {
+        *self.selinux.get_or_init(|| {
+            std::fs::read_to_string("/proc/filesystems")
+                .is_ok_and(|list| list.lines().any(|line| line.ends_with("\tselinuxfs")))
+        })
     }
 }
 

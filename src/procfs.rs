@@ -46,6 +46,11 @@ impl ProcFs {
         Self::verified(root)
     }
 
+    /// Its root directory.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
     fn verified(root: OwnedFd) -> Result<Self> {
         // Its root, too: a part of a procfs, bound to /proc, has other files by these names.
         let is_root = fstat(&root).step_on("look at", "/proc")?.st_ino == ROOT_INODE;

@@ -172,9 +172,7 @@ impl Features {
             oci_version_min: "1.0.0",
             oci_version_max: SPEC_VERSION,
             hooks: HOOKS.to_vec(),
-            mount_options: plan::mount_options()
-                .filter(|option| *option != "remount")
-                .collect(),
+            mount_options: plan::mount_options().collect(),
             linux: Linux {
                 namespaces,
                 capabilities: plan::CAPABILITIES.to_vec(),
@@ -198,8 +196,7 @@ impl Features {
                         .collect(),
                 },
                 apparmor: Enabled { enabled: true },
-                // The label of processes is set, that of mounts is refused.
-                selinux: Enabled { enabled: false },
+                selinux: Enabled { enabled: true },
                 intel_rdt: Enabled { enabled: false },
                 memory_policy: MemoryPolicy {
                     modes: POLICY_MODES.to_vec(),

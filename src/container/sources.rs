@@ -12,7 +12,7 @@ use nix::errno::Errno;
 
 use crate::error::{Error, Result, Step};
 use crate::host::Host;
-use crate::plan::{MountKind, NamespaceKind, Plan};
+use crate::plan::{Links, MountKind, NamespaceKind, Plan};
 use crate::sys::mount::{self, MountAttr};
 
 /// What init gets from us, in place of paths.
@@ -33,9 +33,13 @@ pub fn host_trees(plan: &Plan, host: &Host) -> Result<HostTrees> {
     {
         return Ok(HostTrees::default());
     }
-    let rootfs = slave_clone(&plan.rootfs.path, true)
-        .step_on("clone the rootfs", &plan.rootfs.path)
-        .map_err(|e| e.with_field("/root/path"))?;
+    let rootfs = match slave_clone(&plan.rootfs.path, true, Links::FOLLOWED) {
+        // Before Linux 5.12 there is nothing to hand over. Init takes the paths, if it can.
+        Err(Errno::ENOSYS) => return Ok(HostTrees::default()),
+        other => other
+            .step_on("clone the rootfs", &plan.rootfs.path)
+            .map_err(|e| e.with_field("/root/path"))?,
+    };
     let mut sources = Vec::with_capacity(plan.mounts.len());
     for mount in &plan.mounts {
         sources.push(match &mount.what {
@@ -44,7 +48,7 @@ pub fn host_trees(plan: &Plan, host: &Host) -> Result<HostTrees> {
                 source,
                 recursive,
                 inside: None,
-            } => match slave_clone(source, *recursive) {
+            } => match slave_clone(source, *recursive, mount.links) {
                 Ok(tree) => Some(tree),
                 // By way of a link of the host it may be inside the rootfs all the same.
                 Err(Errno::ENOENT) => None,
@@ -63,9 +67,14 @@ pub fn host_trees(plan: &Plan, host: &Host) -> Result<HostTrees> {
     })
 }
 
-fn slave_clone(path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+fn slave_clone(path: &Path, recursive: bool, links: Links) -> Result<OwnedFd, Errno> {
     let text = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| Errno::EINVAL)?;
-    let tree = mount::clone_tree(nix::fcntl::AT_FDCWD, &text, recursive)?;
+    let here = nix::fcntl::AT_FDCWD;
+    let tree = if links.keeps_source() {
+        mount::clone_link(here, &text, recursive)?
+    } else {
+        mount::clone_tree(here, &text, recursive)?
+    };
     let attr = MountAttr {
         propagation: libc::MS_SLAVE,
         ..MountAttr::default()

@@ -17,9 +17,9 @@ use nix::unistd::{AccessFlags, Gid, Uid, UnlinkatFlags, access, fchownat, symlin
 
 use super::mounts::{attach, clone_path};
 use super::rootfs::{Make, RootFs};
+use super::trees;
 use crate::error::{Error, Result, Step};
 use crate::plan::{Device, DeviceKind};
-use crate::sys::mount;
 
 /// Links that every container finds in /dev (runtime-spec, config-linux.md, "Dev symbolic
 /// links"), and /dev/ptmx of the container's own devpts.
@@ -146,7 +146,7 @@ pub fn null(root: &RootFs) -> Result<OwnedFd> {
     if let Some(own) = root.find(path)?
         && is_null(own.as_fd()).step_on("look at", path)?
     {
-        return mount::clone_tree(own.as_fd(), c"", false).step_on("clone the mount of", path);
+        return trees::clone(own.as_fd(), c"", false).step_on("clone the mount of", path);
     }
     let hosts = clone_path(path, false)?;
     if is_null(hosts.as_fd()).step_on("look at", path)? {

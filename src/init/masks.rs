@@ -4,6 +4,7 @@
 //! tmpfs; one of each is made and cloned for all. A path that is not there is skipped, as the
 //! list names what some kernel may have.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -13,11 +14,12 @@ use nix::sys::stat::SFlag;
 use super::devices;
 use super::mounts::attach;
 use super::rootfs::{RootFs, is};
-use crate::error::{Result, Step};
-use crate::sys::mount::{self as sys, MountAttr};
+use super::trees;
+use crate::error::{Error, Result, Step};
+use crate::sys::mount::{self as sys, FsOption, MountAttr};
 
-/// Cover each of `paths`.
-pub fn mask(root: &RootFs, paths: &[PathBuf]) -> Result<()> {
+/// Cover each of `paths`; `label` is the SELinux label of the directories.
+pub fn mask(root: &RootFs, paths: &[PathBuf], label: Option<&str>) -> Result<()> {
     let mut null: Option<OwnedFd> = None;
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
@@ -25,7 +27,7 @@ pub fn mask(root: &RootFs, paths: &[PathBuf]) -> Result<()> {
             continue;
         };
         let covered = if is(target.as_fd(), SFlag::S_IFDIR).step_on("look at", path)? {
-            cover(target.as_fd(), &mut empty, empty_directory)
+            cover(target.as_fd(), &mut empty, || empty_directory(label))
         } else {
             cover(target.as_fd(), &mut null, || devices::null(root))
         };
@@ -34,9 +36,13 @@ pub fn mask(root: &RootFs, paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-fn empty_directory() -> Result<OwnedFd> {
-    let options: &[_] = &[(c"source", Some(c"tmpfs")), (c"ro", None)];
-    sys::new_filesystem(c"tmpfs", options, sys::ATTR_RDONLY).step("make an empty tmpfs")
+fn empty_directory(label: Option<&str>) -> Result<OwnedFd> {
+    let step = "make an empty tmpfs";
+    let label = label.map(CString::new).transpose();
+    let label = label.map_err(|_| Error::invalid("a label holds a zero byte"))?;
+    let mut options: Vec<FsOption> = vec![(c"source", Some(c"tmpfs")), (c"ro", None)];
+    options.extend(label.as_deref().map(|label| (c"context", Some(label))));
+    trees::new_filesystem(c"tmpfs", &options, sys::ATTR_RDONLY).step(step)
 }
 
 /// Attach what `make` gives, and from then on clones of it. All of them are attached: to close
@@ -48,7 +54,7 @@ fn cover(
 ) -> Result<()> {
     match first {
         Some(first) => {
-            let clone = sys::clone_tree(first.as_fd(), c"", false).step("clone a mount")?;
+            let clone = trees::clone(first.as_fd(), c"", false).step("clone a mount")?;
             attach(clone.as_fd(), target)
         }
         None => attach(first.insert(make()?).as_fd(), target),
@@ -62,19 +68,30 @@ pub fn make_readonly(root: &RootFs, paths: &[PathBuf]) -> Result<()> {
             continue;
         };
         let step = "make a path read-only";
-        let tree = sys::clone_tree(target.as_fd(), c"", true).step_on(step, path)?;
+        let tree = trees::clone(target.as_fd(), c"", true).step_on(step, path)?;
         let attr = MountAttr {
             set: sys::ATTR_RDONLY,
             ..MountAttr::default()
         };
-        match sys::set_attr(tree.as_fd(), &attr, true) {
-            // A tree with a mount that may not change (locked in a user namespace): the top is
-            // what the config names.
-            Err(Errno::EPERM) => sys::set_attr(tree.as_fd(), &attr, false),
+        match trees::set_attr(tree.as_fd(), &attr, true) {
+            // A tree with a mount that may not change (locked in a user namespace), or a kernel
+            // that changes no trees: the top is what the config names.
+            Err(Errno::EPERM | Errno::ENOSYS) => trees::set_attr(tree.as_fd(), &attr, false),
             other => other,
         }
         .step_on(step, path)?;
         attach(tree.as_fd(), target.as_fd()).map_err(|e| e.within(step).with_path(path))?;
     }
     Ok(())
+}
+
+/// Make mounts read-only that had to stay writable until now.
+pub fn finish_readonly(mounts: &[OwnedFd]) -> Result<()> {
+    let attr = MountAttr {
+        set: sys::ATTR_RDONLY,
+        ..MountAttr::default()
+    };
+    mounts.iter().try_for_each(|mount| {
+        trees::set_attr(mount.as_fd(), &attr, false).step("make a mount read-only")
+    })
 }

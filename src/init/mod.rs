@@ -24,6 +24,7 @@ mod rootfs;
 mod sources;
 mod sysctl;
 mod terminal;
+mod trees;
 
 use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -101,7 +102,7 @@ fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
     leave_the_runtime(handed)?;
     enter_cgroup_and_namespaces(plan, handed)?;
     if plan.namespaces.is_new(NamespaceKind::Mount) {
-        let root = build_rootfs(plan, handed)?;
+        let (root, unfinished) = build_rootfs(plan, handed)?;
         run_hooks_before_entering(plan, handed, || fchdir(&root))?;
         enter_rootfs(plan, handed, &root)?;
         if let Some(socket) = &handed.console {
@@ -109,6 +110,8 @@ fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
             terminal.bind_console(&root)?;
             terminal.hand_over(socket)?;
         }
+        masks::finish_readonly(&unfinished)?;
+        trees::forget();
     } else {
         // Others live in this mount namespace, the host perhaps: nothing is mounted in it, and
         // a pivot_root would be theirs, too.
@@ -228,25 +231,31 @@ pub fn enter_cgroup(cgroup: &Cgroup) -> Result<()> {
     process::reset_affinity()
 }
 
-fn build_rootfs(plan: &Plan, handed: &mut Handed) -> Result<RootFs> {
+/// The rootfs, and the mounts in it that become read-only when nothing has to be made in them
+/// any more.
+fn build_rootfs(plan: &Plan, handed: &mut Handed) -> Result<(RootFs, Vec<OwnedFd>)> {
     // Modes of what is made are what the config says.
     umask(Mode::empty());
-    let root = root::prepare(&plan.rootfs, handed.trees.rootfs.take())?;
-    let cgroup_ns = plan.namespaces.has(NamespaceKind::Cgroup);
+    let mut root = root::prepare(&plan.rootfs, handed.trees.rootfs.take())?;
+    let around = mounts::Around {
+        cgroup_ns: plan.namespaces.has(NamespaceKind::Cgroup),
+        label: plan.rootfs.mount_label.as_deref(),
+    };
     let mut given = std::mem::take(&mut handed.trees.sources).into_iter();
+    let mut unfinished = Vec::new();
     for (index, mount) in plan.mounts.iter().enumerate() {
         let source = Source {
             given: given.next().flatten(),
             channel: &handed.channel,
             index,
         };
-        mounts::mount(&root, mount, source, cgroup_ns)?;
+        unfinished.extend(mounts::mount(&mut root, mount, source, &around)?);
     }
     if plan.sets_up_dev() {
         devices::make(&root, &plan.devices)?;
     }
     umask(Mode::from_bits_truncate(0o022));
-    Ok(root)
+    Ok((root, unfinished))
 }
 
 fn run_hooks_before_entering(
@@ -275,7 +284,7 @@ fn run_hooks_of_runtime(plan: &Plan, handed: &Handed) -> Result<()> {
 }
 
 fn enter_rootfs(plan: &Plan, handed: &Handed, root: &RootFs) -> Result<()> {
-    masks::mask(root, &plan.masked_paths)?;
+    masks::mask(root, &plan.masked_paths, plan.rootfs.mount_label.as_deref())?;
     masks::make_readonly(root, &plan.readonly_paths)?;
     if plan.rootfs.readonly {
         root::make_readonly(root)?;

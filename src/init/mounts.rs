@@ -6,31 +6,53 @@
 //! mount_setattr(2) before anybody can see it, and is then attached by fd. No target is ever
 //! resolved from a string once it has been opened.
 
+mod cgroups;
+mod options;
+mod remount;
+
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::readlinkat;
 use nix::mount::MsFlags;
 use nix::sys::stat::SFlag;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::fchdir;
 
+use self::options::FsOptions;
 use super::rootfs::{Make, RootFs, is};
 use super::sources::Source;
-use super::{copy_up, proc_targets};
+use super::{copy_up, proc_targets, trees};
 use crate::error::{Error, Result, Step, Target};
-use crate::plan::{Cgroup1Mount, Mount, MountKind};
-use crate::procfs::{fd_path, is_procfs};
+use crate::plan::{Links, Mount, MountKind};
+use crate::procfs::is_procfs;
 use crate::sys::mount::{self as sys, MountAttr};
+use crate::sys::xattr;
 
 /// Filesystems whose target must not be a link, and that show more than the container's own
 /// when they land elsewhere.
 const ORDINARY_ONLY: [&str; 3] = ["proc", "sysfs", "mqueue"];
 
-/// Carry out one entry of `mounts`.
-pub fn mount(root: &RootFs, mount: &Mount, source: Source, cgroup_ns: bool) -> Result<()> {
+/// What the entries share.
+pub struct Around<'a> {
+    pub cgroup_ns: bool,
+    /// `linux.mountLabel`.
+    pub label: Option<&'a str>,
+}
+
+/// Carry out one entry of `mounts`. Gives the mount back if it has still to be made read-only:
+/// things are yet to be made in it.
+pub fn mount(
+    root: &mut RootFs,
+    mount: &Mount,
+    source: Source,
+    around: &Around,
+) -> Result<Option<OwnedFd>> {
     let done = match &mount.what {
-        MountKind::Filesystem { fstype, data } => filesystem(root, mount, fstype, data),
+        MountKind::Filesystem { fstype, data } => filesystem(root, mount, fstype, data, around),
+        MountKind::Remount { bind, data } => remount::remount(root, mount, *bind, data),
         MountKind::Bind {
             source: path,
             recursive,
@@ -42,8 +64,8 @@ pub fn mount(root: &RootFs, mount: &Mount, source: Source, cgroup_ns: bool) -> R
             host_dir,
             own_dir,
             data,
-        } => cgroup2(root, mount, [host_dir, own_dir], data),
-        MountKind::Cgroup1 { entries, links } => cgroup1(root, mount, entries, links, cgroup_ns),
+        } => cgroups::v2(root, mount, [host_dir, own_dir], data),
+        MountKind::Cgroup1 { entries, links } => cgroups::v1(root, mount, entries, links, around),
     };
     done.map_err(|error| failed(mount, error))
 }
@@ -63,15 +85,39 @@ pub fn failed(mount: &Mount, error: Error) -> Error {
     }
 }
 
-fn filesystem(root: &RootFs, mount: &Mount, fstype: &str, data: &str) -> Result<()> {
+fn filesystem(
+    root: &mut RootFs,
+    mount: &Mount,
+    fstype: &str,
+    data: &str,
+    around: &Around,
+) -> Result<Option<OwnedFd>> {
     let target = if ORDINARY_ONLY.contains(&fstype) {
         root.ordinary_directory(&mount.target, fstype)?
     } else {
         root.find_or_make(&mount.target, Make::Directory)?
     };
     proc_targets::check(root, mount, target.as_fd(), || Ok(fstype == "proc"))?;
-    if mount.copy_up || changes_after(mount) {
-        return detached(mount, &target, fstype, data);
+    // Directories for later mounts and devices are still to be made in it.
+    let late = mount.flags & libc::MS_RDONLY != 0
+        && (fstype == "tmpfs" || mount.target == Path::new("/dev"));
+    let label = around.label.filter(|_| fstype == "mqueue");
+    let is_root = mount.target == Path::new("/");
+    if late || mount.copy_up || label.is_some() || is_root || changes_after(mount) {
+        let flags = mount.flags & if late { !libc::MS_RDONLY } else { !0 };
+        let tree = new_tree(fstype, &mount.source, flags, data)?;
+        if mount.copy_up {
+            copy_up::copy(target.as_fd(), tree.as_fd()).map_err(|e| e.within("copy up"))?;
+        }
+        if let Some(label) = label {
+            fchdir(&tree)
+                .and_then(|()| xattr::set(c".", c"security.selinux", label.as_bytes()))
+                .step("set the SELinux label")?;
+        }
+        set_attr(tree.as_fd(), &bind_attr(flags, 0), false)?;
+        attach(tree.as_fd(), target.as_fd())?;
+        finish(tree.as_fd(), mount)?;
+        return enter_if_root(root, mount, tree).map(|tree| tree.filter(|_| late));
     }
     match mount_here(&target, &mount.source, fstype, mount.flags, data) {
         // A user namespace without a network namespace of its own may not mount a sysfs; the
@@ -79,43 +125,39 @@ fn filesystem(root: &RootFs, mount: &Mount, fstype: &str, data: &str) -> Result<
         Err(Errno::EPERM) if fstype == "sysfs" => {
             bind(root, mount, clone_path(Path::new("/sys"), true)?)
         }
-        other => other.step(format!("mount a {fstype}")),
+        Err(Errno::ENOTDIR) => Err(wrong_kind()),
+        other => other.step(format!("mount a {fstype}")).map(|()| None),
     }
+}
+
+/// A mount on `/` is what the container's root is from then on.
+fn enter_if_root(root: &mut RootFs, mount: &Mount, tree: OwnedFd) -> Result<Option<OwnedFd>> {
+    if mount.target == Path::new("/") {
+        let own = tree.try_clone().step("duplicate the fd of the root")?;
+        *root = RootFs::new(own);
+    }
+    Ok(Some(tree))
+}
+
+fn wrong_kind() -> Error {
+    Error::sys("attach a mount", Errno::ENOTDIR).with_hint(
+        "a directory is mounted on a directory and anything else on a file: are source and \
+         destination of the expected type?",
+    )
 }
 
 /// A new filesystem that is worked on after it was made, so it is held by fd from the start:
-/// to open it by its path once it is attached would be to resolve the path anew.
-fn detached(mount: &Mount, target: &OwnedFd, fstype: &str, data: &str) -> Result<()> {
-    let tree = new_tree(fstype, &mount.source, data)?;
-    if mount.copy_up {
-        copy_up::copy(target.as_fd(), tree.as_fd()).map_err(|e| e.within("copy up"))?;
-    }
-    // A read-only tmpfs is filled first.
-    set_attr(tree.as_fd(), &bind_attr(mount.flags, 0), false)?;
-    attach(tree.as_fd(), target.as_fd())?;
-    finish(tree.as_fd(), mount)
-}
-
-/// A new filesystem, detached, from the same text that mount(2) would take.
-fn new_tree(fstype: &str, source: &str, data: &str) -> Result<OwnedFd> {
-    let text =
-        |text: &str| CString::new(text).map_err(|_| Error::invalid("an option holds a zero byte"));
-    let mut options = vec![(c"source".to_owned(), Some(text(source)?))];
-    for option in data.split(',').filter(|option| !option.is_empty()) {
-        options.push(match option.split_once('=') {
-            Some((key, value)) => (text(key)?, Some(text(value)?)),
-            None => (text(option)?, None),
-        });
-    }
-    let options: Vec<_> = options
-        .iter()
-        .map(|(key, value)| (key.as_c_str(), value.as_deref()))
-        .collect();
-    sys::new_filesystem(&text(fstype)?, &options, 0).step(format!("make a {fstype}"))
+/// to open it by its path once it is attached would be to resolve the path anew. From the same
+/// text that mount(2) would take.
+pub fn new_tree(fstype: &str, source: &str, flags: u64, data: &str) -> Result<OwnedFd> {
+    let options = FsOptions::new(source, flags, 0, data)?;
+    let fstype = CString::new(fstype).map_err(|_| Error::invalid("a zero byte in a type"))?;
+    trees::new_filesystem(&fstype, &options.as_slice(), 0)
+        .step(format!("make a {}", fstype.to_string_lossy()))
 }
 
 /// mount(2) on the directory that `target` holds.
-fn mount_here(
+pub fn mount_here(
     target: &OwnedFd,
     source: &str,
     fstype: &str,
@@ -135,33 +177,82 @@ fn mount_here(
 
 /// A detached clone of what a host path names.
 pub fn clone_path(path: &Path, recursive: bool) -> Result<OwnedFd> {
+    clone_source(path, recursive, Links::FOLLOWED)
+}
+
+/// The same, of a link itself where the options say so.
+pub fn clone_source(path: &Path, recursive: bool, links: Links) -> Result<OwnedFd> {
     let text = CString::new(path.as_os_str().as_encoded_bytes())
         .map_err(|_| Error::invalid("a path holds a zero byte").with_path(path))?;
     let here = nix::fcntl::AT_FDCWD;
-    match sys::clone_tree(here, &text, recursive) {
+    let tree = if links.keeps_source() {
+        trees::clone_link(here, &text, recursive)
+    } else {
+        trees::clone(here, &text, recursive)
+    };
+    match tree {
         Err(Errno::ENOENT) => Err(Error::sys("bind source", Errno::ENOENT).with_path(path)),
         other => other.step_on("clone the source", path),
     }
 }
 
 /// Attach a detached tree at the mount's target, with its flags.
-fn bind(root: &RootFs, mount: &Mount, tree: OwnedFd) -> Result<()> {
-    set_attr(tree.as_fd(), &bind_attr(mount.flags, mount.cleared), false)?;
-    let make = if is(tree.as_fd(), SFlag::S_IFDIR).step("look at the source")? {
+pub fn bind(root: &mut RootFs, mount: &Mount, tree: OwnedFd) -> Result<Option<OwnedFd>> {
+    let is_kind = |kind| is(tree.as_fd(), kind).step("look at the source");
+    if mount.links.copy && is_kind(SFlag::S_IFLNK)? {
+        let to = readlinkat(&tree, "").step("read the link that is the source")?;
+        return root.make_link(&mount.target, &to).map(|()| None);
+    }
+    set_attr(tree.as_fd(), &bind_attr(mount.flags, mount.cleared), false)
+        .map_err(|error| explain_lock(error, tree.as_fd(), mount))?;
+    let make = if is_kind(SFlag::S_IFDIR)? {
         Make::Directory
     } else {
         Make::File
     };
-    let target = root.find_or_make(&mount.target, make)?;
+    let target = if mount.links.mount_over {
+        root.find_or_make_nofollow(&mount.target, make)?
+    } else {
+        root.find_or_make(&mount.target, make)?
+    };
     let brings_procfs = || is_procfs(tree.as_fd()).step("look at the source");
     proc_targets::check(root, mount, target.as_fd(), brings_procfs)?;
+    if is(target.as_fd(), SFlag::S_IFDIR).step("look at the target")? != (make == Make::Directory) {
+        return Err(wrong_kind());
+    }
     attach(tree.as_fd(), target.as_fd())?;
-    finish(tree.as_fd(), mount)
+    finish(tree.as_fd(), mount)?;
+    enter_if_root(root, mount, tree).map(|_| None)
+}
+
+/// In a user namespace, the flags of mounts that came from outside stay.
+fn explain_lock(error: Error, tree: BorrowedFd, mount: &Mount) -> Error {
+    const LOCKABLE: [(u64, FsFlags, &str); 4] = [
+        (libc::MS_RDONLY, FsFlags::ST_RDONLY, "ro"),
+        (libc::MS_NOSUID, FsFlags::ST_NOSUID, "nosuid"),
+        (libc::MS_NODEV, FsFlags::ST_NODEV, "nodev"),
+        (libc::MS_NOEXEC, FsFlags::ST_NOEXEC, "noexec"),
+    ];
+    if error.errno() != Some(Errno::EPERM) {
+        return error;
+    }
+    let has = fstatvfs(tree).map_or(FsFlags::empty(), |stat| stat.flags());
+    let locked: Vec<_> = LOCKABLE
+        .iter()
+        .filter(|(ms, flag, _)| mount.cleared & ms != 0 && has.contains(*flag))
+        .map(|(_, _, name)| *name)
+        .collect();
+    let error = if locked.is_empty() {
+        error
+    } else {
+        error.within(&format!("cannot clear locked flags {}", locked.join(",")))
+    };
+    error.with_hint("the source belongs to another user namespace, which locks its flags")
 }
 
 /// Attach a detached mount on top of what `target` holds.
 pub fn attach(tree: BorrowedFd, target: BorrowedFd) -> Result<()> {
-    sys::move_mount(tree, target).step("attach a mount")
+    trees::attach(tree, target).step("attach a mount")
 }
 
 /// What a bind's options ask of its mount. A bind without options keeps what its source has.
@@ -205,25 +296,54 @@ pub fn set_attr(mount: BorrowedFd, attr: &MountAttr, recursive: bool) -> Result<
     if *attr == MountAttr::default() {
         return Ok(());
     }
-    sys::set_attr(mount, attr, recursive).step("change a mount's attributes")
+    trees::set_attr(mount, attr, recursive).step("change a mount's attributes")
 }
 
-fn changes_after(mount: &Mount) -> bool {
+pub fn changes_after(mount: &Mount) -> bool {
     mount.recursive_set | mount.recursive_clear != 0 || !mount.propagation.is_empty()
 }
 
 /// The recursive options and the propagation of the attached mount that `top` is the root of.
-fn finish(top: BorrowedFd, mount: &Mount) -> Result<()> {
+pub fn finish(top: BorrowedFd, mount: &Mount) -> Result<()> {
     let attr = MountAttr {
         set: mount.recursive_set,
         clear: mount.recursive_clear,
         ..MountAttr::default()
     };
-    set_attr(top, &attr, true)?;
+    set_attr(top, &attr, true).map_err(|error| match error.errno() {
+        Some(Errno::ENOSYS) => error.with_hint(format!(
+            "the option {} needs Linux 5.12",
+            recursive_option(&attr)
+        )),
+        _ => error,
+    })?;
     mount
         .propagation
         .iter()
         .try_for_each(|flags| set_propagation(top, *flags))
+}
+
+/// A word that asks for one of these attributes, for a message.
+fn recursive_option(attr: &MountAttr) -> &'static str {
+    const WORDS: [(u64, &str, &str); 7] = [
+        (sys::ATTR_RDONLY, "rro", "rrw"),
+        (sys::ATTR_NOSUID, "rnosuid", "rsuid"),
+        (sys::ATTR_NODEV, "rnodev", "rdev"),
+        (sys::ATTR_NOEXEC, "rnoexec", "rexec"),
+        (sys::ATTR_NODIRATIME, "rnodiratime", "rdiratime"),
+        (sys::ATTR_NOSYMFOLLOW, "rnosymfollow", "rsymfollow"),
+        (sys::ATTR_ATIME, "rnoatime", "ratime"),
+    ];
+    let word = |(bit, set, clear): &(u64, &'static str, &'static str)| {
+        if attr.set & bit != 0 {
+            Some(*set)
+        } else if attr.clear & bit != 0 {
+            Some(*clear)
+        } else {
+            None
+        }
+    };
+    WORDS.iter().find_map(word).unwrap_or_default()
 }
 
 /// MS_SHARED and the like, with MS_REC for the whole tree, on the mount that `top` is the
@@ -234,85 +354,7 @@ pub fn set_propagation(top: BorrowedFd, flags: u64) -> Result<()> {
         propagation: flags & !libc::MS_REC,
         ..MountAttr::default()
     };
-    match sys::set_attr(top, &attr, recursive) {
-        Err(Errno::ENOSYS) => nix::mount::mount(
-            None::<&str>,
-            fd_path(top).as_str(),
-            None::<&str>,
-            MsFlags::from_bits_truncate(flags),
-            None::<&str>,
-        ),
-        other => other,
-    }
-    .step("set the propagation")
-}
-
-/// `type: cgroup` where v2 is the only hierarchy.
-fn cgroup2(root: &RootFs, mount: &Mount, dirs: [&Path; 2], data: &str) -> Result<()> {
-    let target = root.find_or_make(&mount.target, Make::Directory)?;
-    proc_targets::check(root, mount, target.as_fd(), || Ok(false))?;
-    if changes_after(mount) {
-        return detached(mount, &target, "cgroup2", data);
-    }
-    match mount_here(&target, "cgroup", "cgroup2", mount.flags, data) {
-        // In a user namespace that does not own the cgroup namespace: the container's own
-        // directory, bound.
-        Err(Errno::EPERM | Errno::EBUSY) => bind(root, mount, clone_cgroup(dirs)?),
-        other => other.step("mount a cgroup2"),
-    }
-}
-
-/// The container's cgroup; where it could not have one, the caller's, in which it is.
-fn clone_cgroup([own, callers]: [&Path; 2]) -> Result<OwnedFd> {
-    match clone_path(own, false) {
-        Err(error) if error.errno() == Some(Errno::ENOENT) => clone_path(callers, false),
-        other => other,
-    }
-}
-
-/// `type: cgroup` on v1: a tmpfs, and on it one mount a hierarchy and a link for each name of
-/// a joined one. With a cgroup namespace each is a cgroup filesystem (it shows the namespace's
-/// root); without, the container's own directory is bound, so that it sees no other.
-fn cgroup1(
-    root: &RootFs,
-    mount: &Mount,
-    entries: &[Cgroup1Mount],
-    links: &[(String, String)],
-    cgroup_ns: bool,
-) -> Result<()> {
-    let target = root.find_or_make(&mount.target, Make::Directory)?;
-    proc_targets::check(root, mount, target.as_fd(), || Ok(false))?;
-    let flags = mount.flags & !libc::MS_RDONLY;
-    let top = new_tree("tmpfs", "tmpfs", "mode=755")?;
-    attach(top.as_fd(), target.as_fd())?;
-    for entry in entries {
-        let name = entry.name.as_str();
-        nix::sys::stat::mkdirat(&top, name, nix::sys::stat::Mode::from_bits_truncate(0o755))
-            .step_on("make a directory", name)?;
-        let place = nix::fcntl::openat(
-            &top,
-            name,
-            nix::fcntl::OFlag::O_PATH
-                | nix::fcntl::OFlag::O_NOFOLLOW
-                | nix::fcntl::OFlag::O_CLOEXEC,
-            nix::sys::stat::Mode::empty(),
-        )
-        .step_on("open", name)?;
-        if cgroup_ns {
-            mount_here(&place, "cgroup", &entry.fstype, flags, &entry.data)
-                .step(format!("mount cgroup {name}"))?;
-        } else {
-            let tree = clone_cgroup([&entry.host_dir, &entry.own_dir])?;
-            attach(tree.as_fd(), place.as_fd())?;
-        }
-    }
-    for (name, to) in links {
-        nix::unistd::symlinkat(to.as_str(), &top, name.as_str()).step_on("make a link", name)?;
-    }
-    // One call for the whole tree, in place of a remount each.
-    let attr = bind_attr(mount.flags, 0);
-    set_attr(top.as_fd(), &attr, true)?;
-    finish(top.as_fd(), mount)
+    trees::set_attr(top, &attr, recursive).step("set the propagation")
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use nix::unistd::{chdir, chroot, fchdir};
 
 use super::mounts::{attach, clone_path};
 use super::rootfs::RootFs;
+use super::trees;
 use crate::error::{Error, Result, Step};
 use crate::plan::Rootfs;
 use crate::sys::mount::{self as sys, MountAttr};
@@ -82,7 +83,7 @@ pub fn make_readonly(root: &RootFs) -> Result<()> {
         set: sys::ATTR_RDONLY,
         ..MountAttr::default()
     };
-    sys::set_attr(root.as_fd(), &attr, false).step("make the rootfs read-only")
+    trees::set_attr(root.as_fd(), &attr, false).step("make the rootfs read-only")
 }
 
 /// Enter: pivot_root onto the spot, and detach the old root that then lies on top of us

@@ -15,6 +15,7 @@ use std::path::{Component, Path};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
+use nix::unistd::symlinkat;
 
 use crate::error::{Error, Result, Step};
 
@@ -88,17 +89,63 @@ impl RootFs {
             ))
             .with_path(path)
         };
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        let Some(name) = path.file_name() else {
             return Err(not_ordinary());
         };
-        let parent = match parent.parent() {
-            Some(_) => Some(self.find_or_make(parent, Make::Directory)?),
-            None => None,
-        };
+        let parent = self.parent(path)?;
         let parent = parent.as_ref().unwrap_or(&self.fd).as_fd();
         match child(parent, name, Make::Directory).step_on("open in the rootfs", path)? {
             Some(fd) if is(fd.as_fd(), SFlag::S_IFDIR).step_on("look at", path)? => Ok(fd),
             _ => Err(not_ordinary()),
+        }
+    }
+
+    /// Like [`find_or_make`](Self::find_or_make), but a link in the last place is itself what
+    /// is found.
+    pub fn find_or_make_nofollow(&self, path: &Path, make: Make) -> Result<OwnedFd> {
+        let Some(name) = path.file_name() else {
+            return self.find_or_make(path, make);
+        };
+        let parent = self.parent(path)?;
+        let parent = parent.as_ref().unwrap_or(&self.fd).as_fd();
+        child(parent, name, make)
+            .and_then(|fd| fd.ok_or(Errno::ENOENT))
+            .step_on("open in the rootfs", path)
+    }
+
+    /// Like [`find`](Self::find), but a link in the last place is itself what is found.
+    pub fn find_nofollow(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return self.find(path);
+        };
+        match self.find(parent)? {
+            Some(parent) => {
+                child(parent.as_fd(), name, Make::Nothing).step_on("open in the rootfs", path)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Make the symbolic link `path`, unless just this one is there already.
+    pub fn make_link(&self, path: &Path, to: &OsStr) -> Result<()> {
+        let name = path
+            .file_name()
+            .ok_or_else(|| Error::sys("make a link", Errno::EEXIST).with_path(path))?;
+        let parent = self.parent(path)?;
+        let parent = parent.as_ref().unwrap_or(&self.fd).as_fd();
+        match symlinkat(to, parent, name) {
+            Err(Errno::EEXIST) if readlinkat(parent, name).is_ok_and(|is| is == to) => Ok(()),
+            other => other.step_on("make a link", path),
+        }
+    }
+
+    /// The directory that `path` lies in, made where it is missing; `None`: the root itself.
+    fn parent(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        match path.parent() {
+            Some(parent) if parent.parent().is_some() => {
+                self.find_or_make(parent, Make::Directory).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 

@@ -6,11 +6,11 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use super::channel::Channel;
-use super::mounts::clone_path;
+use super::mounts::clone_source;
 use super::rootfs::RootFs;
+use super::trees;
 use crate::error::{Error, Result, Step};
 use crate::plan::Mount;
-use crate::sys::mount as sys;
 
 /// Where one mount's tree comes from, if it is a bind.
 pub struct Source<'a> {
@@ -35,12 +35,16 @@ impl Source<'_> {
         let tree = match (self.given, inside) {
             (Some(tree), _) => tree,
             (None, Some(inside)) => {
-                let source = root
-                    .find(inside)?
+                let source = if mount.links.keeps_source() {
+                    root.find_nofollow(inside)?
+                } else {
+                    root.find(inside)?
+                };
+                let source = source
                     .ok_or_else(|| Error::sys("bind source", Errno::ENOENT).with_path(path))?;
-                sys::clone_tree(source.as_fd(), c"", recursive).step_on("clone the source", path)?
+                trees::clone(source.as_fd(), c"", recursive).step_on("clone the source", path)?
             }
-            (None, None) => clone_path(path, recursive)?,
+            (None, None) => clone_source(path, recursive, mount.links)?,
         };
         if mount.idmap.is_some() {
             self.channel.have_mapped(self.index, tree.as_fd())?;

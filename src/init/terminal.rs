@@ -14,12 +14,12 @@ use nix::sys::statfs::{FsType, fstatfs};
 use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown};
 
-use super::mounts::attach;
 use super::rootfs::{Make, RootFs};
+use super::trees;
 use crate::error::{Error, Result, Step};
 use crate::fd_socket;
 use crate::plan::Process;
-use crate::sys::{mount, pty};
+use crate::sys::pty;
 
 const MULTIPLEXER: &str = "/dev/pts/ptmx";
 /// DEVPTS_SUPER_MAGIC of linux/magic.h.
@@ -71,8 +71,7 @@ impl Terminal {
     pub fn bind_console(&self, root: &RootFs) -> Result<()> {
         let step = "bind the terminal to /dev/console";
         let target = root.find_or_make(Path::new("/dev/console"), Make::File)?;
-        let tree = mount::clone_tree(self.peer.as_fd(), c"", false).step(step)?;
-        attach(tree.as_fd(), target.as_fd()).map_err(|error| error.within(step))
+        trees::bind(self.peer.as_fd(), target.as_fd()).step(step)
     }
 
     /// Hand the master over, with the peer's name for a payload; keep the peer for stdin,

@@ -86,8 +86,8 @@ impl Plan {
                 "rootless container requires user namespaces",
             ));
         }
+        let rootfs = rootfs(spec, context, &namespaces, host)?;
         let cgroup = cgroup::plan(linux, context.id, host, &mut warnings)?;
-        let rootfs = rootfs(spec, context, &namespaces)?;
         let around = mounts::Around {
             bundle: context.bundle,
             rootfs: &rootfs.path,
@@ -95,6 +95,7 @@ impl Plan {
             cgroup: &cgroup,
             layout: host.layout()?,
             privileged,
+            label: rootfs.mount_label.as_deref(),
         };
         let mounts = mounts::plan(
             spec.mounts().as_deref().unwrap_or_default(),
@@ -217,7 +218,12 @@ fn annotations(spec: &oci::Spec) -> Result<BTreeMap<String, String>> {
     Ok(sorted)
 }
 
-fn rootfs(spec: &oci::Spec, context: &Context, namespaces: &Namespaces) -> Result<Rootfs> {
+fn rootfs(
+    spec: &oci::Spec,
+    context: &Context,
+    namespaces: &Namespaces,
+    host: &Host,
+) -> Result<Rootfs> {
     let Some(root) = spec.root() else {
         return Err(Error::field("/root", "root must be specified"));
     };
@@ -244,7 +250,12 @@ fn rootfs(spec: &oci::Spec, context: &Context, namespaces: &Namespaces) -> Resul
         .and_then(|linux| linux.mount_label().clone())
         .filter(|label| !label.is_empty());
     if let Some(label) = &mount_label {
-        paths::no_nul(label.as_bytes(), || "/linux/mountLabel".to_owned())?;
+        const AT: &str = "/linux/mountLabel";
+        paths::no_nul(label.as_bytes(), || AT.to_owned())?;
+        if label.contains('"') {
+            return Err(Error::field(AT, "an SELinux label cannot hold a quote"));
+        }
+        process::check_selinux(AT, host)?;
     }
     Ok(Rootfs {
         path: paths::clean(&context.bundle.join(root.path())),

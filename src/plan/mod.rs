@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 pub use assemble::Context;
 pub use capabilities::NAMES as CAPABILITIES;
 pub use mount_options::known as mount_options;
-pub use mounts::{ProcRule, proc_rule};
+pub use mounts::{ProcRule, labelled, proc_rule};
 pub use paths::clean as clean_path;
 pub use process::plan as plan_process;
 
@@ -170,8 +170,40 @@ pub struct Mount {
     pub propagation: Vec<u64>,
     /// `tmpcopyup`: what the rootfs has at the target is copied into the new tmpfs.
     pub copy_up: bool,
+    /// `copy-symlink`, `src-nofollow` and `dest-nofollow`.
+    #[serde(default, skip_serializing_if = "Links::are_followed")]
+    pub links: Links,
     /// `idmap`, `ridmap` or mappings of the mount's own.
     pub idmap: Option<MountIdMap>,
+}
+
+/// What becomes of symbolic links at the ends of a bind. All false: they are followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Links {
+    /// A source that is a link is made anew at the target; nothing is mounted.
+    pub copy: bool,
+    /// A source that is a link is itself what is mounted.
+    pub mount_itself: bool,
+    /// A target that is a link is itself what is mounted over.
+    pub mount_over: bool,
+}
+
+impl Links {
+    pub const FOLLOWED: Self = Self {
+        copy: false,
+        mount_itself: false,
+        mount_over: false,
+    };
+
+    /// Whether a source that is a link is not followed.
+    pub fn keeps_source(self) -> bool {
+        self.copy || self.mount_itself
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+    fn are_followed(&self) -> bool {
+        *self == Self::FOLLOWED
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -188,6 +220,9 @@ pub enum MountKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         inside: Option<PathBuf>,
     },
+    /// `remount`: what is mounted at the target is changed. With `bind` only that mount is, else
+    /// the filesystem too; what no option names stays as it is.
+    Remount { bind: bool, data: String },
     /// `type: cgroup` on a host with cgroup v2 at /sys/fs/cgroup: a cgroup2 filesystem (with a
     /// fallback to a bind of `host_dir` where it may not be mounted, and of `own_dir`, the
     /// caller's own cgroup, where the container may not have one of its own). `data` is the rest of the

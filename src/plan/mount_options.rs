@@ -4,6 +4,7 @@
 //! tree. What is in no row belongs to the filesystem. Later words win over earlier ones, as in
 //! mount(8).
 
+use super::Links;
 use crate::sys::mount as attr;
 
 /// What one word asks for.
@@ -26,17 +27,44 @@ enum Word {
         recursive: bool,
     },
     CopyUp,
+    /// crun's words for sources and targets that are symbolic links.
+    Link(Links),
     /// `rnorelatime`: relatime is the kernel's default and has no bit, so not to ask for it
     /// asks for nothing. `defaults` likewise.
     Nothing,
 }
+
+/// Flags of a whole filesystem, which a bind can neither have nor change. MS_SILENT is not
+/// among them: it speaks of messages of the kernel, of which a bind gives none.
+const OF_FILESYSTEM: u64 = libc::MS_SYNCHRONOUS
+    | libc::MS_DIRSYNC
+    | libc::MS_MANDLOCK
+    | libc::MS_LAZYTIME
+    | libc::MS_I_VERSION;
+
+/// The access time has one mode.
+const ATIME_MODES: u64 = libc::MS_NOATIME | libc::MS_RELATIME | libc::MS_STRICTATIME;
 
 /// Sorted by name, so that a word is found by binary search.
 const WORDS: &[(&str, Word)] = &[
     ("async", Word::Clear(libc::MS_SYNCHRONOUS)),
     ("atime", Word::Clear(libc::MS_NOATIME)),
     ("bind", Word::Bind { recursive: false }),
+    (
+        "copy-symlink",
+        Word::Link(Links {
+            copy: true,
+            ..Links::FOLLOWED
+        }),
+    ),
     ("defaults", Word::Nothing),
+    (
+        "dest-nofollow",
+        Word::Link(Links {
+            mount_over: true,
+            ..Links::FOLLOWED
+        }),
+    ),
     ("dev", Word::Clear(libc::MS_NODEV)),
     ("diratime", Word::Clear(libc::MS_NODIRATIME)),
     ("dirsync", Word::Set(libc::MS_DIRSYNC)),
@@ -95,6 +123,13 @@ const WORDS: &[(&str, Word)] = &[
     ("shared", Word::Propagation(libc::MS_SHARED)),
     ("silent", Word::Set(libc::MS_SILENT)),
     ("slave", Word::Propagation(libc::MS_SLAVE)),
+    (
+        "src-nofollow",
+        Word::Link(Links {
+            mount_itself: true,
+            ..Links::FOLLOWED
+        }),
+    ),
     ("strictatime", Word::Set(libc::MS_STRICTATIME)),
     ("suid", Word::Clear(libc::MS_NOSUID)),
     ("symfollow", Word::Clear(libc::MS_NOSYMFOLLOW)),
@@ -130,6 +165,10 @@ pub struct Options<'a> {
     pub bind: Option<bool>,
     pub idmap: Option<IdMapWord<'a>>,
     pub copy_up: bool,
+    pub links: Links,
+    pub remount: bool,
+    /// The words that only a whole filesystem can have, with the place in the list.
+    pub of_filesystem: Vec<(usize, &'a str)>,
     /// What belongs to the filesystem, with the place in the list.
     pub data: Vec<(usize, &'a str)>,
 }
@@ -152,7 +191,14 @@ impl<'a> Options<'a> {
                             maps,
                         });
                     }
-                    word => options.apply(word),
+                    word => {
+                        if matches!(word, Word::Set(flags) | Word::Clear(flags)
+                            if flags & OF_FILESYSTEM != 0)
+                        {
+                            options.of_filesystem.push((index, text));
+                        }
+                        options.apply(word);
+                    }
                 },
                 Err(_) if text.is_empty() => {}
                 Err(_) => options.data.push((index, text)),
@@ -163,7 +209,11 @@ impl<'a> Options<'a> {
 
     fn apply(&mut self, word: Word) {
         match word {
+            Word::Set(libc::MS_REMOUNT) => self.remount = true,
             Word::Set(flags) => {
+                if flags & ATIME_MODES != 0 {
+                    self.flags &= !ATIME_MODES;
+                }
                 self.flags |= flags;
                 self.cleared &= !flags;
             }
@@ -192,6 +242,11 @@ impl<'a> Options<'a> {
             // By `read`, as it has an argument.
             Word::IdMap { .. } => {}
             Word::CopyUp => self.copy_up = true,
+            Word::Link(links) => {
+                self.links.copy |= links.copy;
+                self.links.mount_itself |= links.mount_itself;
+                self.links.mount_over |= links.mount_over;
+            }
             Word::Nothing => {}
         }
     }
@@ -233,6 +288,7 @@ mod tests {
     #[test]
     fn the_table_has_every_word_of_the_specification() {
         let listed = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud \
+            copy-symlink dest-nofollow src-nofollow \
             mand noatime nodev nodiratime noexec noiversion nolazytime nomand norelatime \
             nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime relatime \
             remount rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime rnosuid \
@@ -251,6 +307,22 @@ mod tests {
         assert_eq!(read("rw,ro"), (libc::MS_RDONLY, 0, 0, 0));
         assert_eq!(read("rro,rrw"), (0, 0, 0, attr::ATTR_RDONLY));
         assert_eq!(read("rrw,rro"), (0, 0, attr::ATTR_RDONLY, 0));
+    }
+
+    #[test]
+    fn the_access_time_has_one_mode() {
+        assert_eq!(read("noatime,strictatime").0, libc::MS_STRICTATIME);
+        assert_eq!(read("strictatime,relatime").0, libc::MS_RELATIME);
+        // The access times of directories are apart from it.
+        let both = libc::MS_NODIRATIME | libc::MS_NOATIME;
+        assert_eq!(read("nodiratime,noatime").0, both);
+    }
+
+    #[test]
+    fn what_only_a_filesystem_can_have_is_told_apart() {
+        let words = ["ro", "sync", "nolazytime", "silent"].map(String::from);
+        let options = Options::read(&words);
+        assert_eq!(options.of_filesystem, [(1, "sync"), (2, "nolazytime")]);
     }
 
     #[test]
@@ -277,7 +349,6 @@ mod tests {
             ("nodev", 4),
             ("noexec", 8),
             ("sync", 16),
-            ("remount", 32),
             ("mand", 64),
             ("dirsync", 128),
             ("nosymfollow", 256),

@@ -1,7 +1,7 @@
 //! `mounts` of config.json: from the words of each entry to a typed [`Mount`].
 //!
-//! An entry is a bind when it says `bind` or `rbind`, a cgroup mount when its type is
-//! `cgroup`, else a new filesystem. Targets become absolute and clean, relative bind sources
+//! An entry changes what is mounted already when it says `remount`, is a bind when it says
+//! `bind` or `rbind`, a cgroup mount when its type is `cgroup`, else a new filesystem. Targets become absolute and clean, relative bind sources
 //! count from the bundle. Two things can only be seen when the mount is made and are left to
 //! `init`: whether the source of a bind on /proc is a procfs, and where symbolic links in the
 //! rootfs take a target; both ask [`proc_rule`] again.
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime as oci;
 
 use super::mount_options::Options;
-use super::{Cgroup, Cgroup1Mount, Mount, MountKind, NamespaceKind, Namespaces};
+use super::{Cgroup, Cgroup1Mount, Links, Mount, MountKind, NamespaceKind, Namespaces};
 use super::{idmap, mount_idmap, paths};
 use crate::cgroup::{Hierarchy, Layout, join};
 use crate::error::{Error, Result};
@@ -27,6 +27,8 @@ pub struct Around<'a> {
     pub layout: &'a Layout,
     /// Whether the caller has CAP_SYS_ADMIN.
     pub privileged: bool,
+    /// `linux.mountLabel`, for the filesystems that are new.
+    pub label: Option<&'a str>,
 }
 
 /// Plan the whole list, in its order.
@@ -83,6 +85,8 @@ fn one(
         options.bind = Some(false);
     }
     let what = kind(entry, fstype, &options, &field, around)?;
+    warn_of_what_binds_cannot_have(&what, &options, &field, warnings);
+    check_links(&what, options.links, &field)?;
     let idmap = mount_idmap::plan(entry, options.idmap.take(), &what, &field, around)?;
     check_target(&target, &what, &field)?;
     if options.copy_up
@@ -103,6 +107,7 @@ fn one(
         recursive_clear: options.recursive_clear,
         propagation: options.propagation,
         copy_up: options.copy_up,
+        links: options.links,
         idmap,
         field,
     })
@@ -126,13 +131,20 @@ fn kind(
 ) -> Result<MountKind> {
     let source = Path::new(source_text(entry));
     paths::no_nul_path(source, || format!("{field}/source"))?;
+    if let Some((index, _)) = options.data.first().filter(|_| options.bind.is_some()) {
+        return Err(Error::field(
+            format!("{field}/options/{index}"),
+            "bind mounts cannot have any filesystem-specific options applied",
+        ));
+    }
+    // As for mount(2), source and type are of no account then.
+    if options.remount {
+        return Ok(MountKind::Remount {
+            bind: options.bind.is_some(),
+            data: options.data(),
+        });
+    }
     if let Some(recursive) = options.bind {
-        if let Some((index, _)) = options.data.first() {
-            return Err(Error::field(
-                format!("{field}/options/{index}"),
-                "bind mounts cannot have any filesystem-specific options applied",
-            ));
-        }
         if source.as_os_str().is_empty() {
             return Err(Error::field(
                 format!("{field}/source"),
@@ -157,7 +169,7 @@ fn kind(
             check_owner(fstype, options, field, around.namespaces)?;
             Ok(MountKind::Filesystem {
                 fstype: fstype.to_owned(),
-                data: options.data(),
+                data: labelled(options.data(), around.label.filter(|_| takes_label(fstype))),
             })
         }
     }
@@ -169,6 +181,55 @@ fn inside(source: &Path, rootfs: &Path) -> Option<PathBuf> {
     let source = paths::clean(source);
     let rest = source.strip_prefix(rootfs).ok()?;
     (rootfs != Path::new("/")).then(|| Path::new("/").join(rest))
+}
+
+/// procfs and sysfs are labelled by the policy alone; an mqueue is too, and has its root
+/// labelled once it is there.
+fn takes_label(fstype: &str) -> bool {
+    !matches!(fstype, "proc" | "sysfs" | "mqueue")
+}
+
+/// An SELinux context among the options of a filesystem: quoted, as it may hold commas.
+pub fn labelled(data: String, label: Option<&str>) -> String {
+    match label {
+        None => data,
+        Some(label) if data.is_empty() => format!("context=\"{label}\""),
+        Some(label) => format!("{data},context=\"{label}\""),
+    }
+}
+
+/// mount(2) passes over them in silence; a person should know.
+fn warn_of_what_binds_cannot_have(
+    what: &MountKind,
+    options: &Options,
+    field: &str,
+    warnings: &mut Vec<String>,
+) {
+    if !matches!(
+        what,
+        MountKind::Bind { .. } | MountKind::Remount { bind: true, .. }
+    ) {
+        return;
+    }
+    for (index, word) in &options.of_filesystem {
+        warnings.push(format!(
+            "mount option {word:?} has no effect on a bind: it is one of the whole filesystem \
+             (config.json: {field}/options/{index})"
+        ));
+    }
+}
+
+fn check_links(what: &MountKind, links: Links, field: &str) -> Result<()> {
+    let problem = if links == Links::FOLLOWED {
+        return Ok(());
+    } else if !matches!(what, MountKind::Bind { .. }) {
+        "copy-symlink, src-nofollow and dest-nofollow are for binds only"
+    } else if links.copy && (links.mount_itself || links.mount_over) {
+        "copy-symlink goes with neither src-nofollow nor dest-nofollow"
+    } else {
+        return Ok(());
+    };
+    Err(Error::field(format!("{field}/options"), problem))
 }
 
 /// `uid=` and `gid=` of a filesystem that is mounted inside a new user namespace must be
@@ -208,7 +269,7 @@ fn own_dir(hierarchy: Option<&Hierarchy>) -> PathBuf {
 /// the kernel does for a mount from the first cgroup namespace: it waits for an RCU grace
 /// period, some 10 ms on an idle machine.
 fn cgroup2(around: &Around, options: &Options) -> MountKind {
-    let data = options.data();
+    let data = labelled(options.data(), around.label);
     let shared = !around.namespaces.has(NamespaceKind::Cgroup)
         && !around.namespaces.has(NamespaceKind::User);
     if let Some(hierarchy) = around
@@ -314,7 +375,11 @@ fn check_target(target: &Path, what: &MountKind, field: &str) -> Result<()> {
         MountKind::Filesystem { fstype, .. } => fstype.as_str(),
         _ => "",
     };
+    let cgroup = matches!(what, MountKind::Cgroup1 { .. } | MountKind::Cgroup2 { .. });
     let problem = match proc_rule(target) {
+        // It brings nothing that could pass for a file of procfs.
+        _ if matches!(what, MountKind::Remount { .. }) => return Ok(()),
+        ProcRule::Outside if cgroup && target == Path::new("/") => "it is of type cgroup",
         ProcRule::Outside | ProcRule::Known => return Ok(()),
         // Whether the source of a bind is a procfs is seen when it is opened.
         ProcRule::Procfs if fstype == "proc" || matches!(what, MountKind::Bind { .. }) => {

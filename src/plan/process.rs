@@ -83,7 +83,13 @@ pub fn plan(
             .map(|value| oom_score_adj(value, at))
             .transpose()?,
         apparmor_profile: text(process.apparmor_profile(), "apparmorProfile")?,
-        selinux_label: text(process.selinux_label(), "selinuxLabel")?,
+        selinux_label: match text(process.selinux_label(), "selinuxLabel")? {
+            Some(label) => {
+                check_selinux(&format!("{at}/selinuxLabel"), host)?;
+                Some(label)
+            }
+            None => None,
+        },
         io_priority: process
             .io_priority()
             .as_ref()
@@ -104,6 +110,17 @@ pub fn plan(
         memory_policy: None,
         seccomp: None,
     })
+}
+
+/// Refuse a label that nothing would look at; `at` is the pointer of the field.
+pub fn check_selinux(at: &str, host: &Host) -> Result<()> {
+    if host.has_selinux() {
+        return Ok(());
+    }
+    Err(Error::field(
+        at,
+        "selinux label is specified in config, but selinux is disabled or not supported",
+    ))
 }
 
 /// Refuse arguments that execve cannot carry; `at` is the pointer of the list.

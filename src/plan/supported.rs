@@ -15,20 +15,9 @@ impl Plan {
     /// # Errors
     /// The first field that asks for what this build cannot do.
     pub fn check_supported(&self) -> Result<()> {
-        if self.rootfs.mount_label.is_some() {
-            refuse("/linux/mountLabel", "linux.mountLabel")?;
-        }
         let filter = self.process.seccomp.as_ref();
         if filter.is_some_and(|filter| filter.listener.is_some()) {
             refuse("/linux/seccomp/listenerPath", "SCMP_ACT_NOTIFY")?;
-        }
-        for mount in &self.mounts {
-            if mount.flags & libc::MS_REMOUNT != 0 {
-                refuse(
-                    format!("{}/options", mount.field),
-                    "the mount option remount",
-                )?;
-            }
         }
         Ok(())
     }
@@ -43,18 +32,13 @@ mod tests {
     fn what_cannot_be_done_yet_is_refused_by_name() {
         let least = || with_linux(json!({"namespaces": [{"type": "mount"}]}));
         assert_eq!(plan_of(&least()).unwrap().check_supported(), Ok(()));
-        let remount = json!({"destination": "/d", "source": "/s", "options": ["bind", "remount"]});
-        let changes = [
-            ("/linux", "mountLabel", json!("label"), "/linux/mountLabel"),
-            (
-                "/linux",
-                "seccomp",
-                json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent.sock",
+        let changes = [(
+            "/linux",
+            "seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent.sock",
                     "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}),
-                "/linux/seccomp/listenerPath",
-            ),
-            ("", "mounts", json!([remount]), "/mounts/0/options"),
-        ];
+            "/linux/seccomp/listenerPath",
+        )];
         for (parent, name, value, pointer) in changes {
             let mut spec = least();
             spec.pointer_mut(parent).unwrap()[name] = value;

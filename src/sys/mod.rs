@@ -20,6 +20,7 @@ pub mod pty;
 pub mod seccomp;
 pub mod socket;
 pub mod wait;
+pub mod xattr;
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 

@@ -1,4 +1,7 @@
 //! The mount interface that works on file descriptors (Linux 5.2, mount_setattr 5.12).
+//!
+//! On a kernel without it each call answers ENOSYS, and nothing more; what init does then is
+//! told in `init::trees`.
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -32,6 +35,13 @@ const FSMOUNT_CLOEXEC: u32 = 1;
 const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
 const FSCONFIG_CMD_CREATE: u32 = 6;
+const FSCONFIG_CMD_RECONFIGURE: u32 = 7;
+const FSPICK_CLOEXEC: u32 = 1;
+const FSPICK_EMPTY_PATH: u32 = 8;
+const AT_SYMLINK_NOFOLLOW: u32 = libc::AT_SYMLINK_NOFOLLOW as u32;
+
+/// A mount option of fsconfig(2): key and value, or a key alone.
+pub type FsOption<'a> = (&'a CStr, Option<&'a CStr>);
 
 /// struct mount_attr of linux/mount.h.
 #[repr(C)]
@@ -49,13 +59,24 @@ pub struct MountAttr {
 /// A detached copy of the mount at `path` (relative to `dir`; an empty path is `dir` itself),
 /// with `recursive` of all mounts below it.
 pub fn clone_tree(dir: BorrowedFd, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
-    let mut flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+    let mut flags = 0;
     if recursive {
         flags |= AT_RECURSIVE;
     }
     if path.is_empty() {
         flags |= AT_EMPTY_PATH;
     }
+    open_tree(dir, path, flags)
+}
+
+/// The same without following `path` if it is a link: the mount's root is the link then.
+pub fn clone_link(dir: BorrowedFd, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
+    let recursive = if recursive { AT_RECURSIVE } else { 0 };
+    open_tree(dir, path, AT_SYMLINK_NOFOLLOW | recursive)
+}
+
+fn open_tree(dir: BorrowedFd, path: &CStr, flags: u32) -> Result<OwnedFd, Errno> {
+    let flags = flags | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
     // SAFETY: the path is a string that outlives the call.
     owned_fd(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) })
 }
@@ -108,21 +129,12 @@ pub fn set_id_map(mount: BorrowedFd, namespace: BorrowedFd, recursive: bool) -> 
     set_attr(mount, &attr, recursive)
 }
 
-/// A new filesystem as a detached mount. `options` are key and value, or a key alone.
-pub fn new_filesystem(
-    fstype: &CStr,
-    options: &[(&CStr, Option<&CStr>)],
-    attr: u64,
-) -> Result<OwnedFd, Errno> {
+/// A new filesystem as a detached mount.
+pub fn new_filesystem(fstype: &CStr, options: &[FsOption], attr: u64) -> Result<OwnedFd, Errno> {
     // SAFETY: the type is a string that outlives the call.
     let context =
         owned_fd(unsafe { libc::syscall(libc::SYS_fsopen, fstype.as_ptr(), FSOPEN_CLOEXEC) })?;
-    for (key, value) in options {
-        match value {
-            Some(value) => fsconfig(&context, FSCONFIG_SET_STRING, Some(key), Some(value))?,
-            None => fsconfig(&context, FSCONFIG_SET_FLAG, Some(key), None)?,
-        }
-    }
+    set_options(&context, options)?;
     fsconfig(&context, FSCONFIG_CMD_CREATE, None, None)?;
     // SAFETY: fsmount takes integers only.
     owned_fd(unsafe {
@@ -133,6 +145,29 @@ pub fn new_filesystem(
             attr,
         )
     })
+}
+
+/// Change the filesystem, not only the mount, that `mount` is the root of; what no option
+/// names stays as it is.
+pub fn reconfigure(mount: BorrowedFd, options: &[FsOption]) -> Result<(), Errno> {
+    let flags = FSPICK_CLOEXEC | FSPICK_EMPTY_PATH;
+    // SAFETY: the path is a static string.
+    let context = owned_fd(unsafe {
+        libc::syscall(libc::SYS_fspick, mount.as_raw_fd(), c"".as_ptr(), flags)
+    })?;
+    set_options(&context, options)?;
+    fsconfig(&context, FSCONFIG_CMD_RECONFIGURE, None, None)
+}
+
+fn set_options(context: &OwnedFd, options: &[FsOption]) -> Result<(), Errno> {
+    for (key, value) in options {
+        let command = match value {
+            Some(_) => FSCONFIG_SET_STRING,
+            None => FSCONFIG_SET_FLAG,
+        };
+        fsconfig(context, command, Some(key), *value)?;
+    }
+    Ok(())
 }
 
 fn fsconfig(

@@ -171,3 +171,105 @@ fn without_a_new_mount_namespace_there_are_no_mounts() {
         assert_eq!(pointer_of(&plan_of(&spec).unwrap_err()), "/mounts");
     }
 }
+
+#[test]
+fn remount_needs_neither_source_nor_type() {
+    let mount = of(json!({"destination": "/d", "options": ["remount", "bind", "ro"]})).unwrap();
+    let data = String::new();
+    assert_eq!(mount.what, MountKind::Remount { bind: true, data });
+    assert_eq!(mount.flags, libc::MS_RDONLY);
+    let mount =
+        of(json!({"destination": "/d", "type": "tmpfs", "options": ["remount", "size=1m"]}));
+    let data = "size=1m".to_owned();
+    assert_eq!(
+        mount.unwrap().what,
+        MountKind::Remount { bind: false, data }
+    );
+    // Nothing new is put below /proc.
+    assert!(of(json!({"destination": "/proc/sys", "options": ["remount", "bind", "ro"]})).is_ok());
+}
+
+#[test]
+fn what_a_bind_cannot_have_is_warned_of() {
+    let warnings = |options: Value| {
+        let mut spec = with_linux(json!({"namespaces": [{"type": "mount"}]}));
+        spec["mounts"] = json!([{"destination": "/d", "source": "/s", "type": "tmpfs",
+            "options": options}]);
+        plan_of(&spec).unwrap().warnings
+    };
+    for word in [
+        "sync",
+        "async",
+        "dirsync",
+        "lazytime",
+        "nolazytime",
+        "mand",
+        "iversion",
+    ] {
+        let told = warnings(json!(["bind", word]));
+        assert_eq!(told.len(), 1, "{word}");
+        assert!(told[0].contains(word) && told[0].contains("/mounts/0/options/1"));
+        assert_eq!(warnings(json!([word])), [""; 0], "{word}");
+    }
+    assert_eq!(
+        warnings(json!(["bind", "silent", "loud", "ro", "noatime"])),
+        [""; 0]
+    );
+}
+
+#[test]
+fn links_are_followed_if_no_option_says_otherwise() {
+    let bind =
+        |options: Value| of(json!({"destination": "/d", "source": "/s", "options": options}));
+    assert_eq!(bind(json!(["bind"])).unwrap().links, Links::FOLLOWED);
+    assert!(bind(json!(["bind", "copy-symlink"])).unwrap().links.copy);
+    let both = bind(json!(["bind", "src-nofollow", "dest-nofollow"]))
+        .unwrap()
+        .links;
+    assert!(both.mount_itself && both.mount_over && !both.copy);
+    for options in [
+        json!(["bind", "copy-symlink", "src-nofollow"]),
+        json!(["remount", "dest-nofollow"]),
+    ] {
+        assert_eq!(pointer_of(&bind(options).unwrap_err()), "/mounts/0/options");
+    }
+}
+
+#[test]
+fn a_mount_label_goes_to_new_filesystems() {
+    let mut spec = with_linux(json!({"namespaces": [{"type": "mount"}],
+        "mountLabel": "u:r:t:s0:c1,c2"}));
+    spec["mounts"] = json!([
+        {"destination": "/a", "type": "tmpfs", "options": ["size=1m"]},
+        {"destination": "/b", "type": "tmpfs"},
+        {"destination": "/proc", "type": "proc"},
+        {"destination": "/sys", "type": "sysfs"},
+        {"destination": "/m", "type": "mqueue"},
+    ]);
+    let host = crate::plan::tests::fixed_host().with_selinux();
+    let plan = crate::plan::tests::plan_on(&spec, &host).unwrap();
+    let data: Vec<_> = plan
+        .mounts
+        .iter()
+        .map(|mount| match &mount.what {
+            MountKind::Filesystem { data, .. } => data.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let label = "context=\"u:r:t:s0:c1,c2\"";
+    assert_eq!(data, [&format!("size=1m,{label}"), label, "", "", ""]);
+    spec["linux"]["mountLabel"] = json!("a\"b");
+    let error = crate::plan::tests::plan_on(&spec, &host).unwrap_err();
+    assert_eq!(pointer_of(&error), "/linux/mountLabel");
+}
+
+#[test]
+fn labels_are_refused_where_selinux_is_not() {
+    for (parent, name) in [("/linux", "mountLabel"), ("/process", "selinuxLabel")] {
+        let mut spec = with_linux(json!({"namespaces": [{"type": "mount"}]}));
+        spec.pointer_mut(parent).unwrap()[name] = json!("u:r:t:s0");
+        let error = plan_of(&spec).unwrap_err();
+        assert_eq!(pointer_of(&error), format!("{parent}/{name}"));
+        assert!(error.step.contains("selinux is disabled or not supported"));
+    }
+}

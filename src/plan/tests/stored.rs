@@ -98,7 +98,10 @@ fn stored_plans_hold() {
         .into_iter()
         .find(|path| path.exists())
         .unwrap_or_else(|| panic!("no config for the plans in {}", folder.display()));
-        for (host, file) in [(hybrid(), "hybrid.json"), (super::fixed_host(), "v2.json")] {
+        for (host, file) in [
+            (hybrid().with_selinux(), "hybrid.json"),
+            (super::fixed_host().with_selinux(), "v2.json"),
+        ] {
             let stored = folder.join(file);
             if !stored.exists() {
                 continue;

@@ -13,7 +13,7 @@ use crate::support::view::{self, hierarchy};
 use crate::support::{Container, Test, View, both_views, isolate, wait_until};
 
 /// The text of a file in the container's cgroup of one v1 controller, or of v2.
-fn read(container: &Container, t: &Test, controller: &str, file: &str) -> String {
+pub fn read(container: &Container, t: &Test, controller: &str, file: &str) -> String {
     let path = dir(container, t, controller).join(file);
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     text.trim_end().to_owned()
@@ -27,7 +27,7 @@ fn dir(container: &Container, t: &Test, controller: &str) -> PathBuf {
 }
 
 /// Check the values of a v1 controller's files under these resources.
-fn check_v1(t: &Test, controller: &str, resources: Value, expected: &[(&str, &str)]) {
+pub fn check_v1(t: &Test, controller: &str, resources: Value, expected: &[(&str, &str)]) {
     if t.view == View::V2 {
         t.skip("the v2 view of a hybrid host has no such controller");
     }
@@ -59,6 +59,7 @@ macro_rules! v1_only {
         }
     )*};
 }
+pub(crate) use v1_only;
 
 v1_only! {
     fn memory_limits_are_set(t) {

@@ -21,6 +21,7 @@ mod idmap;
 mod kill;
 mod libseccomp;
 mod lifecycle;
+mod limits;
 mod list;
 mod maximal;
 mod mounts;

@@ -75,6 +75,20 @@ both_views! {
         umount(source.as_str()).unwrap();
     }
 
+    fn no_propagation_of_the_root_lets_its_mounts_reach_a_host_whose_mounts_are_shared(t) {
+        mount(NONE, "/", NONE, MsFlags::MS_SHARED, NONE).unwrap();
+        mount(NONE, &t.dir, NONE, MsFlags::MS_SHARED, NONE).unwrap();
+        let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        for word in ["private", "rprivate", "slave", "rslave", "shared", "rshared"] {
+            let container = t.sleeper(|config| config["linux"]["rootfsPropagation"] = json!(word));
+            let during = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            container.end();
+            assert_eq!(during, before, "{word}");
+        }
+        mount(NONE, &t.dir, NONE, MsFlags::MS_PRIVATE, NONE).unwrap();
+        mount(NONE, "/", NONE, MsFlags::MS_PRIVATE, NONE).unwrap();
+    }
+
     fn a_bind_in_a_user_namespace_is_no_peer_of_the_hosts(t) {
         let source = shared_mount(t);
         let report = t.report_with(|config| {

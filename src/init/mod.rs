@@ -289,6 +289,7 @@ fn enter_rootfs(plan: &Plan, handed: &Handed, root: &RootFs) -> Result<()> {
     if plan.rootfs.readonly {
         root::make_readonly(root)?;
     }
+    trees::strike().step("unmount the stage of mounts")?;
     if handed.no_pivot {
         root::move_root(root)
     } else {

@@ -22,7 +22,9 @@ use crate::sys::mount::{self as sys, MountAttr};
 pub fn prepare(rootfs: &Rootfs, tree: Option<OwnedFd>) -> Result<RootFs> {
     let flags = rootfs.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
     propagation("/", flags).step("set the propagation of all mounts")?;
-    if flags & (libc::MS_SHARED | libc::MS_UNBINDABLE) != 0 {
+    // Private or slave all the way down, the parent is already.
+    let cut_off = flags & libc::MS_REC != 0 && flags & (libc::MS_PRIVATE | libc::MS_SLAVE) != 0;
+    if !cut_off {
         make_parent_private(&rootfs.path)?;
     }
     let tree = match tree {
@@ -58,7 +60,7 @@ fn propagation(path: &str, flags: u64) -> Result<(), Errno> {
     nix::mount::mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
 }
 
-/// With shared propagation the mount that holds the rootfs is still a peer of the host's: made
+/// Without `r` in front, or with shared propagation, the mount that holds the rootfs is still a peer of the host's: made
 /// private, so that our mount of the rootfs is not seen there. pivot_root(2) wants it so, too.
 fn make_parent_private(path: &Path) -> Result<()> {
     for dir in path.ancestors() {

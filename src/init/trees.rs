@@ -15,7 +15,7 @@ use nix::errno::Errno;
 
 use crate::sys::mount::{self as sys, FsOption, MountAttr};
 
-pub use old::forget;
+pub use old::{forget, strike};
 
 /// A detached clone of the mount at `path`, relative to `dir` and itself when empty; with
 /// `recursive` of all mounts below it.

@@ -1,6 +1,7 @@
 //! The runtime under test, and what a call of it gave.
 
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File};
 use std::iter;
@@ -22,6 +23,8 @@ pub struct Runtime {
     pub is_reference: bool,
     /// State directory, passed as `--root`.
     pub root: PathBuf,
+    /// What executes the program: words before it on the command line.
+    before: Vec<OsString>,
     outputs: PathBuf,
 }
 
@@ -59,8 +62,31 @@ impl Runtime {
             program,
             name,
             root,
+            before: Vec::new(),
             outputs,
         }
+    }
+
+    /// The same runtime, executed by what these words name.
+    pub fn behind(&self, words: &[&OsStr]) -> Self {
+        let before = words.iter().map(|&word| word.to_owned()).collect();
+        Self {
+            program: self.program.clone(),
+            name: self.name.clone(),
+            root: self.root.clone(),
+            outputs: self.outputs.clone(),
+            before,
+            ..*self
+        }
+    }
+
+    /// The same runtime on a kernel without these system calls, separated by commas.
+    pub fn without(&self, calls: &str) -> Self {
+        self.behind(&[
+            super::probe::path().as_ref(),
+            "without".as_ref(),
+            calls.as_ref(),
+        ])
     }
 
     /// The binary itself.
@@ -70,8 +96,11 @@ impl Runtime {
 
     /// The command line up to the verb; in an environment with PATH alone, as engines do it.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        let program = self.program.as_os_str();
+        let mut words = self.before.iter().map(OsString::as_os_str).chain([program]);
+        let mut command = Command::new(words.next().unwrap());
         command
+            .args(words)
             .env_clear()
             .env("PATH", env::var_os("PATH").unwrap_or_default());
         command.arg("--root").arg(&self.root).args(args);

@@ -5,7 +5,7 @@
 //! top of `/` of this mount namespace, which leaves the host's paths as they are (a lookup
 //! begins below it). A tree is first mounted on a directory of the stage, which no image can
 //! reach, and held by an fd of its root; that fd stays good when the tree is moved to its
-//! target. The stage goes with the old root, at pivot_root.
+//! target. The stage goes before the root is entered, as it would lie on top of the old one.
 //!
 //! mount(2) takes paths only. Those given to it are `self/fd/N`, from inside the host's procfs,
 //! which is opened and verified before the container's own can be in sight.
@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
-use nix::mount::MsFlags;
+use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::fchdir;
@@ -36,6 +36,14 @@ struct Stage {
 
 thread_local! {
     static STAGE: RefCell<Option<Stage>> = const { RefCell::new(None) };
+}
+
+/// Take the stage away, if there is one. What is attached can still be changed.
+pub fn strike() -> Result<(), Errno> {
+    STAGE.with_borrow(|stage| match stage {
+        Some(stage) => stage.strike(),
+        None => Ok(()),
+    })
 }
 
 /// Close what is held of the host. Once the container's root is entered and complete, nothing
@@ -91,7 +99,12 @@ impl Stage {
         openat(&self.dir, name, PLACE | OFlag::O_NOFOLLOW, Mode::empty())
     }
 
-    /// mount(2) with fds in place of paths, and with the working directory left as it was.
+    fn strike(&self) -> Result<(), Errno> {
+        let stage = path(self.dir.as_fd());
+        self.in_procfs(|| umount2(stage.as_c_str(), MntFlags::MNT_DETACH))
+    }
+
+    /// mount(2) with fds in place of paths.
     fn mount(
         &self,
         source: Option<BorrowedFd>,
@@ -99,10 +112,15 @@ impl Stage {
         flags: MsFlags,
         data: Option<&CStr>,
     ) -> Result<(), Errno> {
+        let (source, target) = (source.map(path), path(target));
+        self.in_procfs(|| mount(source.as_deref(), &target, None, flags, data))
+    }
+
+    /// Act where fds have names, and leave the working directory as it was.
+    fn in_procfs(&self, act: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
         let here = open(".", PLACE, Mode::empty())?;
         fchdir(self.procfs.directory())?;
-        let source = source.map(path);
-        let done = mount(source.as_deref(), &path(target), None, flags, data);
+        let done = act();
         fchdir(&here)?;
         done
     }

@@ -14,7 +14,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Pid};
 use serde_json::{Value, json};
 
-use crate::{attack, files, report, sys};
+use crate::{attack, files, kernel, report, sys};
 
 type Outcome = Result<i32, String>;
 
@@ -51,6 +51,7 @@ pub fn dispatch(argv: &[String]) -> Outcome {
         ["grab", what] => attack::grab(what),
         ["swap", a, b] => attack::swap(a, b),
         ["overwrite"] => attack::overwrite(),
+        ["without", names, _, ..] => kernel::without(names, &rest[1..]),
         ["eat", megabytes] => eat(number(megabytes)?),
         _ => {
             eprintln!("probe: no such command: {words:?}");

@@ -9,6 +9,7 @@
 mod attack;
 mod commands;
 mod files;
+mod kernel;
 mod report;
 mod sys;
 

@@ -6,6 +6,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::utsname::uname;
@@ -474,5 +475,56 @@ both_views! {
             add_mapped(config, "/m", &dir, &["bind", "idmap"], &[(1000, FIRST, 1), (9, FIRST + 9, 1)]);
         };
         assert_eq!(made(t, "/m/new", &format!("{dir}/new"), edit), (9, 9));
+    }
+
+    fn the_containers_map_is_had_without_the_right_to_look_at_init(t) {
+        begin(t);
+        let dir = volume(t, "volume", 0, 3);
+        let bundle = bundle(t, &["report", "--stat", "/m/file"], |config| {
+            add_user_namespace(config, FIRST);
+            add_mount(config, "/m", "bind", &dir, &["bind", "idmap"]);
+        });
+        let run = t.runtime.command(&["run", "--bundle", bundle.path(), &bundle.id]);
+        let mut less = Command::new("setpriv");
+        less.args(["--bounding-set", "-sys_ptrace"]).arg(run.get_program()).args(run.get_args());
+        let report = Probe::parse(&t.runtime.finish(less));
+        seen(&report, "/m/file", 0, 3);
+    }
+
+    fn the_root_of_a_user_namespace_maps_what_is_its_own(t) {
+        begin(t);
+        // Another container's user namespace stands for that of an engine without the host's root.
+        let outer = t.sleeper(|config| add_user_namespace(config, FIRST));
+        for users in [false, true] {
+            let home = t.dir.join(format!("home-{users}"));
+            fs::create_dir(&home).unwrap();
+            let volume = home.join("volume");
+            let first = if users { 500 } else { 0 };
+            let bundle = bundle(t, &["report", "--stat", "/m/file", "--stat", "/plain/file"], |config| {
+                config["linux"].as_object_mut().unwrap().remove("cgroupsPath");
+                config["mounts"].as_array_mut().unwrap().retain(|m| m["type"] != "cgroup" && m["type"] != "sysfs");
+                if users {
+                    add_user_namespace(config, first);
+                    for kind in ["uidMappings", "gidMappings"] {
+                        config["linux"][kind][0]["size"] = json!(1000);
+                    }
+                }
+                add_mapped(config, "/m", volume.to_str().unwrap(), &["bind", "idmap"], &[(40, first + 7, 1)]);
+                add_mount(config, "/plain", "bind", volume.to_str().unwrap(), &["bind"]);
+            });
+            // Only a filesystem of that user namespace is its root's to map.
+            let script = format!(
+                "mount -t tmpfs home {home} && mkdir {home}/volume {home}/state && echo > {home}/volume/file &&
+                chown 40:40 {home}/volume/file && exec {runtime} --root {home}/state run --bundle {bundle} {id}",
+                home = home.display(), runtime = t.runtime.program().display(), bundle = bundle.path(), id = bundle.id);
+            let mut inner = Command::new("nsenter");
+            inner.arg(format!("--user=/proc/{}/ns/user", outer.pid())).args(["--setuid", "0", "--setgid", "0"]);
+            inner.args(["unshare", "--mount", "sh", "-c", &script]);
+            let report = Probe::parse(&t.runtime.finish(inner));
+            seen(&report, "/m/file", 7, 7);
+            let plain = if users { 65534 } else { 40 };
+            seen(&report, "/plain/file", plain, plain);
+        }
+        outer.end();
     }
 }

@@ -36,6 +36,7 @@ mod rootless;
 mod scheduling;
 mod seccomp;
 mod security;
+mod sources;
 mod support;
 mod sysctl;
 mod terminal;

@@ -185,4 +185,13 @@ both_views! {
         let home = Home::new(t, &["report"], |config| config["process"]["user"]["additionalGids"] = json!([0]));
         home.run(&[]).expect_error("/process/user/additionalGids").expect_words("no setgroups");
     }
+
+    fn an_id_mapped_mount_is_refused(t) {
+        t.only_orlop("runc 1.1 knows no id-mapped mounts");
+        let home = Home::new(t, &["report"], |config| {
+            let entry = json!({"destination": "/tmp", "source": "/tmp", "options": ["bind", "idmap"]});
+            config["mounts"].as_array_mut().unwrap().push(entry);
+        });
+        home.run(&[]).expect_error("id-mapped mounts are not supported for rootless containers");
+    }
 }

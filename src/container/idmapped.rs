@@ -7,6 +7,7 @@
 //! Init attaches it when it has our word.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -71,10 +72,7 @@ impl<'a> Mapper<'a> {
             Some(place) => place,
             None => {
                 let namespace = if wanted == containers {
-                    let path = format!("/proc/{}/ns/user", self.init);
-                    File::open(&path)
-                        .step_on("open the user namespace", path)?
-                        .into()
+                    self.containers_namespace(mount)?
                 } else {
                     namespace_with(wanted, mount)?
                 };
@@ -83,6 +81,23 @@ impl<'a> Mapper<'a> {
             }
         };
         Ok(&self.namespaces[place].1)
+    }
+
+    /// The namespace that init is in, which costs no process.
+    fn containers_namespace(&self, mount: &Mount) -> Result<OwnedFd> {
+        let path = format!("/proc/{}/ns/user", self.init);
+        let maps = &self.plan.namespaces;
+        match File::open(&path) {
+            // To look at init, which is undumpable, takes CAP_SYS_PTRACE. One like it will do.
+            Err(error)
+                if error.kind() == ErrorKind::PermissionDenied && !maps.uid_mappings.is_empty() =>
+            {
+                namespace_with((&maps.uid_mappings, &maps.gid_mappings), mount)
+            }
+            other => other
+                .map(OwnedFd::from)
+                .step_on("open the user namespace", path),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 
 use crate::error::{Error, Result, Step};
 use crate::host::Host;
+use crate::plan::capabilities::SYS_ADMIN;
 use crate::plan::{Links, MountKind, NamespaceKind, Plan};
 use crate::sys::mount::{self, MountAttr};
 
@@ -29,13 +30,15 @@ pub fn host_trees(plan: &Plan, host: &Host) -> Result<HostTrees> {
     let namespaces = &plan.namespaces;
     if !namespaces.has(NamespaceKind::User)
         || !namespaces.is_new(NamespaceKind::Mount)
-        || host.is_rootless()
+        || host.capabilities() & SYS_ADMIN == 0
     {
         return Ok(HostTrees::default());
     }
     let rootfs = match slave_clone(&plan.rootfs.path, true, Links::FOLLOWED) {
         // Before Linux 5.12 there is nothing to hand over. Init takes the paths, if it can.
         Err(Errno::ENOSYS) => return Ok(HostTrees::default()),
+        // A user namespace's root in a mount namespace of the host. Init gets one of its own.
+        Err(Errno::EPERM) => return Ok(HostTrees::default()),
         other => other
             .step_on("clone the rootfs", &plan.rootfs.path)
             .map_err(|e| e.with_field("/root/path"))?,

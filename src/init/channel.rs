@@ -245,4 +245,22 @@ mod tests {
         assert_eq!(b.receive().unwrap(), None);
         assert!(b.wait_for_go().is_err());
     }
+
+    #[test]
+    fn the_tree_of_a_mount_comes_after_its_number() {
+        let (parent, init) = Channel::pair().unwrap();
+        let (near, far) = Channel::pair().unwrap();
+        parent.send(&Message::Go).unwrap();
+        init.have_mapped(7, far.as_fd()).unwrap();
+        drop(far);
+        assert_eq!(parent.receive().unwrap(), Some(Message::MapMount(7)));
+        let far = Channel::from_fd(parent.receive_fd().unwrap());
+        far.send(&Message::Ready).unwrap();
+        assert_eq!(near.receive().unwrap(), Some(Message::Ready));
+        init.send(&Message::Ready).unwrap();
+        assert_eq!(
+            parent.receive_fd().unwrap_err().errno(),
+            Some(Errno::EBADMSG)
+        );
+    }
 }

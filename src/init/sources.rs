@@ -44,7 +44,13 @@ impl Source<'_> {
                     .ok_or_else(|| Error::sys("bind source", Errno::ENOENT).with_path(path))?;
                 trees::clone(source.as_fd(), c"", recursive).step_on("clone the source", path)?
             }
-            (None, None) => clone_source(path, recursive, mount.links)?,
+            (None, None) => {
+                clone_source(path, recursive, mount.links).map_err(|error| match error.errno() {
+                    // The parent has not found it either, or there would be a tree.
+                    Some(Errno::EACCES) => error.with_hint("does the source exist?"),
+                    _ => error,
+                })?
+            }
         };
         if mount.idmap.is_some() {
             self.channel.have_mapped(self.index, tree.as_fd())?;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::support::both_views;
-use crate::support::bundle::{add_user_namespace, push};
+use crate::support::bundle::{add_mount, add_user_namespace, push};
+use crate::support::{Probe, both_views};
 
 const DEFAULT: &[(&str, &str)] = &[
     ("/dev/full", "1:7"),
@@ -127,5 +127,105 @@ both_views! {
             assert_eq!(report["dev"][path]["device"], *numbers, "{path}");
             assert_eq!(report.mount(path)["fstype"], "devtmpfs", "{path} is not bound from the host");
         }
+    }
+
+    fn a_device_may_be_anywhere_and_a_link_does_not_lead_it_out(t) {
+        let bundle = t.bundle(&["report", "--stat", "/run/deep/null", "--stat", "/tmp/real/zero", "--stat", "/tmp/queue"],
+            |config| {
+                config["root"]["readonly"] = json!(false);
+                for (path, kind, minor) in [("/run/deep/null", "u", 3), ("/linked/zero", "c", 5)] {
+                    push(config, "/linux/devices", json!({"path": path, "type": kind, "major": 1, "minor": minor,
+                        "fileMode": 0o604, "uid": 3, "gid": 4}));
+                }
+                push(config, "/linux/devices", json!({"path": "/tmp/queue", "type": "p"}));
+            });
+        let outside = t.dir.join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::create_dir_all(bundle.rootfs("tmp/real")).unwrap();
+        // Absolute, so that on the host it is another place.
+        std::os::unix::fs::symlink("/tmp/real", bundle.rootfs("linked")).unwrap();
+        let report = t.report(&bundle);
+        let node = |device: &str| json!({"type": "char", "device": device, "mode": "0604", "uid": 3, "gid": 4});
+        assert_eq!(report["stat"]["/run/deep/null"], node("1:3"));
+        assert_eq!(report["stat"]["/tmp/real/zero"], node("1:5"));
+        assert_eq!(report["stat"]["/tmp/queue"]["type"], "fifo");
+        assert!(!std::path::Path::new("/tmp/real").exists());
+    }
+
+    fn a_device_that_the_image_has_already_is_taken_only_if_it_is_the_one(t) {
+        for (minor, fits) in [(5, true), (7, false)] {
+            let bundle = t.bundle(&["report", "--stat", "/nodes/zero"], |config| {
+                config["root"]["readonly"] = json!(false);
+                push(config, "/linux/devices", json!({"path": "/nodes/zero", "type": "c", "major": 1, "minor": 5}));
+            });
+            std::fs::create_dir(bundle.rootfs("nodes")).unwrap();
+            let (kind, mode) = (nix::sys::stat::SFlag::S_IFCHR, nix::sys::stat::Mode::from_bits_truncate(0o600));
+            let number = nix::sys::stat::makedev(1, minor);
+            nix::sys::stat::mknod(&bundle.rootfs("nodes/zero"), kind, mode, number).unwrap();
+            let output = t.run(&bundle);
+            if fits {
+                output.expect_ok();
+            } else if !t.runtime.is_reference {
+                output.expect_error("/linux/devices/0").expect_words("something else is there already");
+            }
+        }
+    }
+
+    fn in_a_dev_that_is_bound_nothing_is_made(t) {
+        let dev = t.dir.join("dev");
+        std::fs::create_dir(&dev).unwrap();
+        std::fs::write(dev.join("null"), "of the host").unwrap();
+        let bundle = t.bundle(&["report", "--stat", "/run/null"], |config| {
+            config["root"]["readonly"] = json!(false);
+            config["mounts"].as_array_mut().unwrap().retain(|m| !m["destination"].as_str().unwrap().starts_with("/dev"));
+            add_mount(config, "/dev", "bind", dev.to_str().unwrap(), &["bind"]);
+            for path in ["/dev/kmsg", "/run/null"] {
+                push(config, "/linux/devices", json!({"path": path, "type": "c", "major": 1, "minor": 3}));
+            }
+        });
+        let output = t.run(&bundle);
+        let report = Probe::parse(&output);
+        assert_eq!(report["dev"].as_object().unwrap().keys().collect::<Vec<_>>(), ["/dev/null"]);
+        if !t.runtime.is_reference {
+            // runc leaves out all of them, without a word.
+            output.expect_words("/linux/devices/0");
+            assert_eq!(report["stat"]["/run/null"]["device"], "1:3");
+        }
+    }
+
+    fn a_readonly_dev_has_its_devices(t) {
+        let report = t.report_with(|config| {
+            for mount in config["mounts"].as_array_mut().unwrap() {
+                if mount["destination"] == "/dev" {
+                    push(mount, "/options", json!("ro"));
+                }
+            }
+        });
+        assert!(report.options("/dev").contains("ro"));
+        assert_eq!(report["dev"]["/dev/null"]["device"], "1:3");
+        assert_eq!(report["dev"]["/dev/ptmx"]["link"], "pts/ptmx");
+    }
+
+    fn a_device_without_its_numbers_is_refused_by_name(t) {
+        for (left_out, entry) in [
+            ("major", json!({"path": "/dev/x", "type": "c", "minor": 3})),
+            ("minor", json!({"path": "/dev/x", "type": "b", "major": 7})),
+        ] {
+            t.only_orlop("runc 1.1 takes 0 for it");
+            let bundle = t.bundle(&["exit", "0"], |config| push(config, "/linux/devices", entry.clone()));
+            t.run(&bundle).expect_error("/linux/devices/0").expect_words(left_out);
+        }
+    }
+
+    fn in_a_user_namespace_only_the_very_device_is_bound(t) {
+        let with = |path: &str, minor: u32| t.bundle(&["report"], |config| {
+            add_user_namespace(config, 200_000);
+            push(config, "/linux/devices", json!({"path": path, "type": "c", "major": 1, "minor": minor}));
+        });
+        let report = t.report(&with("/dev/kmsg", 11));
+        assert_eq!(report["dev"]["/dev/kmsg"]["device"], "1:11");
+        t.only_orlop("runc 1.1 binds whatever the host has at the path");
+        t.run(&with("/dev/kmsg", 3)).expect_error("/linux/devices/0").expect_words("another device");
+        t.run(&with("/dev/not-on-the-host", 3)).expect_error("/linux/devices/0").expect_words("no such file");
     }
 }

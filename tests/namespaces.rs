@@ -229,13 +229,72 @@ both_views! {
     }
 
     fn a_path_that_is_no_namespace_of_the_kind_is_refused(t) {
-        for path in ["/proc/self/ns/uts", "/dev/null", "/nowhere"] {
+        let pipe = t.dir.join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let pipe = pipe.to_str().unwrap();
+        for (kind, path, why) in [
+            ("network", "/proc/self/ns/uts", "is a uts namespace, not a network one"),
+            ("pid", "/proc/self/ns/user", "is a user namespace, not a pid one"),
+            ("network", "/dev/null", "is not a network namespace"),
+            ("time", "/etc", "is not a time namespace"),
+            ("ipc", pipe, "is not a ipc namespace"),
+            ("user", "/nowhere", "no such file or directory"),
+        ] {
+            if t.runtime.is_reference && (path == pipe || kind == "time" || kind == "user") {
+                // runc 1.1 waits for the pipe's writer, has no time namespaces and asks for id maps.
+                continue;
+            }
             let bundle = t.bundle(&["report"], |config| {
-                config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
-                push(config, "/linux/namespaces", json!({"type": "network", "path": path}));
+                config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != kind);
+                push(config, "/linux/namespaces", json!({"type": kind, "path": path}));
             });
-            t.run(&bundle).expect_code(1);
+            let output = t.run(&bundle);
+            output.expect_code(1);
+            if !t.runtime.is_reference {
+                let last = bundle.config["linux"]["namespaces"].as_array().unwrap().len() - 1;
+                output.expect_words(why).expect_words(&format!("/linux/namespaces/{last}/path"));
+            }
         }
+    }
+
+    fn a_namespace_of_a_strangers_user_namespace_says_whose_it_is(t) {
+        t.only_orlop("runc 1.1 says only: failed to setns");
+        let host = t.sleeper(|_| {});
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            add_user_namespace(config, 200_000);
+            // A mount namespace of another owner is entered only with rights in both.
+            let path = format!("/proc/{}/ns/user", host.pid());
+            config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "user");
+            let linux = config["linux"].as_object_mut().unwrap();
+            linux.remove("uidMappings");
+            linux.remove("gidMappings");
+            push(config, "/linux/namespaces", json!({"type": "user", "path": path}));
+        });
+        // It has none of its own, so it is ours.
+        t.run(&bundle).expect_error("the caller is in this user namespace already");
+        host.end();
+    }
+
+    fn offsets_that_no_clock_can_have_are_refused_by_name(t) {
+        t.only_orlop("runc 1.1 has no time namespaces");
+        for secs in [i64::MIN, -1_000_000_000, i64::MAX] {
+            let bundle = t.bundle(&["exit", "0"], |config| {
+                push(config, "/linux/namespaces", json!({"type": "time"}));
+                config["linux"]["timeOffsets"] = json!({"monotonic": {"secs": secs}});
+            });
+            t.run(&bundle).expect_error("/linux/timeOffsets");
+        }
+    }
+
+    fn a_clock_may_go_back(t) {
+        t.only_orlop("runc 1.1 has no time namespaces");
+        let report = t.report_with(|config| {
+            push(config, "/linux/namespaces", json!({"type": "time"}));
+            config["linux"]["timeOffsets"] = json!({"boottime": {"secs": -60, "nanosecs": 999_999_999}});
+        });
+        let (boot, mono) = (&report["clocks"]["boottime"], &report["clocks"]["monotonic"]);
+        let gap = mono.as_i64().unwrap() - boot.as_i64().unwrap();
+        assert!((57..=60).contains(&gap), "{}", report["clocks"]);
     }
 
     fn a_time_namespace_has_its_offsets(t) {

@@ -6,7 +6,7 @@ use nix::mount::{MsFlags, mount, umount};
 use serde_json::json;
 
 use crate::support::bundle::{add_mount, add_user_namespace};
-use crate::support::{Test, both_views};
+use crate::support::{Probe, Test, both_views};
 
 const NONE: Option<&str> = None;
 
@@ -115,6 +115,16 @@ both_views! {
             ("shared", json!(["shared"])), ("rshared", json!(["shared"])), ("unbindable", json!(["unbindable"])),
         ] {
             let report = t.report_with(|config| config["linux"]["rootfsPropagation"] = json!(word));
+            assert_eq!(report.mount("/")["propagation"], expected, "with {word}");
+        }
+    }
+
+    fn without_pivot_the_root_has_its_propagation_too(t) {
+        t.only_orlop("runc 1.1 leaves the root private here");
+        for (word, expected) in [("shared", json!(["shared"])), ("unbindable", json!(["unbindable"]))] {
+            let bundle = t.bundle(&["report"], |config| config["linux"]["rootfsPropagation"] = json!(word));
+            let output = t.runtime.call(&["run", "--no-pivot", "--bundle", bundle.path(), &bundle.id]);
+            let report = Probe::parse(&output);
             assert_eq!(report.mount("/")["propagation"], expected, "with {word}");
         }
     }

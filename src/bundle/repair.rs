@@ -22,6 +22,13 @@ pub struct Repair<T> {
 pub const CONFIG: Repair<Config> = Repair {
     doubts: |config| {
         let linux = config.spec.linux().as_ref();
+        let mut devices = linux
+            .and_then(|linux| linux.devices().as_ref())
+            .into_iter()
+            .flatten();
+        if devices.any(|device| device.major() == 0 || device.minor() == 0) {
+            return true;
+        }
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let pids = resources.and_then(|resources| resources.pids().as_ref());
         pids.is_some_and(|pids| pids.limit() == 0)
@@ -42,6 +49,12 @@ fn config(config: &mut Value, warnings: &mut Vec<String>) {
     nulls(config);
     if let Some(entry) = config.get_mut("process") {
         process(entry, warnings);
+    }
+    if let Some(devices) = config
+        .pointer_mut("/linux/devices")
+        .and_then(Value::as_array_mut)
+    {
+        devices.iter_mut().for_each(device_without_numbers);
     }
     if let Some(resources) = config
         .pointer_mut("/linux/resources")
@@ -130,6 +143,19 @@ fn pids_without_limit(resources: &mut Map<String, Value>) {
     let pids = resources.get("pids").and_then(Value::as_object);
     if pids.is_some_and(|pids| !pids.contains_key("limit")) {
         resources.remove("pids");
+    }
+}
+
+/// Both numbers of a device are REQUIRED unless it is a FIFO; oci-spec reads 0 where one is
+/// missing. Null is what the parse then names.
+fn device_without_numbers(device: &mut Value) {
+    let Some(device) = device.as_object_mut() else {
+        return;
+    };
+    if device.get("type").is_none_or(|kind| kind != "p") {
+        for name in ["major", "minor"] {
+            device.entry(name).or_insert(Value::Null);
+        }
     }
 }
 
@@ -239,6 +265,21 @@ mod tests {
     fn a_pids_limit_of_null_is_none() {
         let resources = mended_resources(json!({"pids": {"limit": null}}));
         assert!(resources.pids().is_none());
+    }
+
+    #[test]
+    fn a_device_has_both_numbers_unless_it_is_a_fifo() {
+        let read = |device: Value| {
+            let mut config = json!({"linux": {"devices": [device]}});
+            let read: Config = serde_json::from_value(config.clone()).unwrap();
+            assert!((CONFIG.doubts)(&read), "oci-spec tells them apart now");
+            (CONFIG.mend)(&mut config, &mut Vec::new());
+            serde_json::from_value::<oci::Spec>(config)
+        };
+        assert!(read(json!({"path": "/d", "type": "c", "minor": 3})).is_err());
+        assert!(read(json!({"path": "/d", "type": "b", "major": 7})).is_err());
+        assert!(read(json!({"path": "/d", "type": "b", "major": 8, "minor": 0})).is_ok());
+        assert!(read(json!({"path": "/d", "type": "p"})).is_ok());
     }
 
     #[test]

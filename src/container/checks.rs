@@ -54,17 +54,15 @@ fn rootfs(path: &Path) -> Result<()> {
     }
 }
 
-/// A network or UTS namespace that is joined by path may be the host's own; then a sysctl, a
+/// A namespace that is joined by path may be the host's own; then a sysctl, a
 /// hostname or a domainname would change the host.
 fn joined_namespaces(plan: &Plan) -> Result<()> {
     for sysctl in &plan.sysctl {
-        if sysctl.path.starts_with("net/") && joins_ours(plan, NamespaceKind::Network)? {
+        if joins_ours(plan, sysctl.owner)? {
+            let (name, kind) = (&sysctl.path, sysctl.owner.name());
             return Err(Error::field(
                 &sysctl.field,
-                format!(
-                    "sysctl {:?} not allowed in host network namespace",
-                    sysctl.path
-                ),
+                format!("sysctl {name:?} not allowed in host {kind} namespace"),
             ));
         }
     }

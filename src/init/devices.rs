@@ -31,29 +31,43 @@ const LINKS: [(&str, &str); 5] = [
     ("pts/ptmx", "ptmx"),
 ];
 
-/// Make the nodes and the links. The umask is zero here, so that modes are what they say.
-pub fn make(root: &RootFs, devices: &[Device]) -> Result<()> {
+/// Make the nodes, and in a /dev of the container's own (`in_dev`) the links. The umask is zero
+/// here, so that modes are what they say.
+pub fn make(root: &RootFs, devices: &[Device], in_dev: bool) -> Result<()> {
+    if !in_dev {
+        return devices
+            .iter()
+            .try_for_each(|device| outside_dev(root, device));
+    }
     let dev = root.ordinary_directory(Path::new("/dev"), "dev")?;
     for device in devices {
-        let made = match (device.path.parent(), device.path.file_name()) {
+        match (device.path.parent(), device.path.file_name()) {
             (Some(parent), Some(name)) if parent == Path::new("/dev") => {
-                one(root, dev.as_fd(), name, device)
+                one(root, dev.as_fd(), name, device).map_err(|error| blame(device, error))?;
             }
-            (Some(parent), Some(name)) => root
-                .find_or_make(parent, Make::Directory)
-                .and_then(|parent| one(root, parent.as_fd(), name, device)),
-            _ => Err(Error::invalid("a device needs a name")),
-        };
-        made.map_err(|error| {
-            let error = error.within(&format!("make device {}", device.path.display()));
-            if device.field.is_empty() {
-                error
-            } else {
-                error.with_field(&device.field)
-            }
-        })?;
+            _ => outside_dev(root, device)?,
+        }
     }
     links(&dev)
+}
+
+fn outside_dev(root: &RootFs, device: &Device) -> Result<()> {
+    let made = match (device.path.parent(), device.path.file_name()) {
+        (Some(parent), Some(name)) => root
+            .find_or_make(parent, Make::Directory)
+            .and_then(|parent| one(root, parent.as_fd(), name, device)),
+        _ => Err(Error::invalid("a device needs a name")),
+    };
+    made.map_err(|error| blame(device, error))
+}
+
+fn blame(device: &Device, error: Error) -> Error {
+    let error = error.within(&format!("make device {}", device.path.display()));
+    if device.field.is_empty() {
+        error
+    } else {
+        error.with_field(&device.field)
+    }
 }
 
 fn links(dev: &OwnedFd) -> Result<()> {

@@ -251,9 +251,7 @@ fn build_rootfs(plan: &Plan, handed: &mut Handed) -> Result<(RootFs, Vec<OwnedFd
         };
         unfinished.extend(mounts::mount(&mut root, mount, source, &around)?);
     }
-    if plan.sets_up_dev() {
-        devices::make(&root, &plan.devices)?;
-    }
+    devices::make(&root, &plan.devices, plan.sets_up_dev())?;
     umask(Mode::from_bits_truncate(0o022));
     Ok((root, unfinished))
 }
@@ -291,7 +289,7 @@ fn enter_rootfs(plan: &Plan, handed: &Handed, root: &RootFs) -> Result<()> {
     }
     trees::strike().step("unmount the stage of mounts")?;
     if handed.no_pivot {
-        root::move_root(root)
+        root::move_root(root, plan.rootfs.propagation)
     } else {
         root::pivot(root, plan.rootfs.propagation)
     }

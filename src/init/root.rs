@@ -101,21 +101,28 @@ pub fn pivot(root: &RootFs, propagation_flags: Option<u64>) -> Result<()> {
     }
     umount2(".", MntFlags::MNT_DETACH).step("detach the old root")?;
     chdir("/").step("enter the new root")?;
-    match propagation_flags {
-        Some(flags) => propagation("/", flags).step("set rootfsPropagation"),
+    set_propagation(propagation_flags)
+}
+
+fn set_propagation(flags: Option<u64>) -> Result<()> {
+    match flags {
+        Some(flags) => propagation("/", flags)
+            .step("set the propagation of the root")
+            .map_err(|e| e.with_field("/linux/rootfsPropagation")),
         None => Ok(()),
     }
 }
 
 /// `--no-pivot`: for a host whose root is a ramfs, where pivot_root is refused. The host's
 /// proc and sysfs are hidden first: whoever can chroot out would find them.
-pub fn move_root(root: &RootFs) -> Result<()> {
+pub fn move_root(root: &RootFs, propagation_flags: Option<u64>) -> Result<()> {
     hide_host_filesystems(root)?;
     fchdir(root.as_fd()).step("enter the rootfs")?;
     nix::mount::mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
         .step("move the rootfs to /")?;
     chroot(".").step("chroot")?;
-    chdir("/").step("enter the new root")
+    chdir("/").step("enter the new root")?;
+    set_propagation(propagation_flags)
 }
 
 /// Without a mount namespace of the container's own there is nothing to pivot in.

@@ -135,7 +135,11 @@ impl Plan {
             hostname: name(spec.hostname(), "/hostname")?,
             domainname: name(spec.domainname(), "/domainname")?,
             sysctl: match linux.and_then(|linux| linux.sysctl().as_ref()) {
-                Some(settings) => sysctl::plan(settings, &namespaces)?,
+                Some(settings) => sysctl::plan(
+                    settings,
+                    &namespaces,
+                    spec.domainname().as_deref().filter(|name| !name.is_empty()),
+                )?,
                 None => Vec::new(),
             },
             process: process_of(spec, &namespaces, host, &mut warnings)?,

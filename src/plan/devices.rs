@@ -3,7 +3,7 @@
 //! config-linux.md, "Default Devices", lists null, zero, full, random, urandom and tty (console
 //! and ptmx are no nodes of this kind: the terminal and devpts bring them). An entry of the
 //! config at the same path takes the default's place. Where the container gets a /dev by a
-//! bind mount, that directory is the host's and no node is made in it.
+//! bind mount, that directory is the host's and no node is made in it, but elsewhere.
 
 use std::path::Path;
 
@@ -72,13 +72,16 @@ pub fn plan(
         }
     }
     if !sets_up_dev(mounts) {
-        if !list.is_empty() {
-            warnings.push(
-                "/dev is a bind mount, so no device is made in it (config.json: /linux/devices)"
-                    .to_owned(),
-            );
-        }
-        devices.clear();
+        devices.retain(|device| {
+            let kept = !device.path.starts_with("/dev");
+            if !kept && !device.field.is_empty() {
+                warnings.push(format!(
+                    "/dev is a bind mount, so no device is made in it (config.json: {})",
+                    device.field
+                ));
+            }
+            kept
+        });
     }
     Ok(devices)
 }
@@ -222,10 +225,13 @@ mod tests {
     #[test]
     fn a_bound_dev_is_left_alone() {
         let mut spec = with_linux(json!({"namespaces": [{"type": "mount"}],
-            "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]}));
+            "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229},
+                {"path": "/run/fuse", "type": "c", "major": 10, "minor": 229}]}));
         spec["mounts"] = json!([{"destination": "/dev/", "source": "/dev", "options": ["rbind"]}]);
         let plan = plan_of(&spec).unwrap();
-        assert!(!plan.sets_up_dev() && plan.devices.is_empty());
-        assert!(plan.warnings[0].contains("/linux/devices"));
+        assert!(!plan.sets_up_dev());
+        assert_eq!(plan.devices.len(), 1);
+        assert_eq!(plan.devices[0].path, Path::new("/run/fuse"));
+        assert!(plan.warnings[0].contains("/linux/devices/0"));
     }
 }

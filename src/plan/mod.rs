@@ -292,6 +292,8 @@ pub struct Sysctl {
     /// Path below /proc/sys, with slashes.
     pub path: String,
     pub value: String,
+    /// The kind of namespace that owns it.
+    pub owner: NamespaceKind,
 }
 
 // ---- process ------------------------------------------------------------------------------

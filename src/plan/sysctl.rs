@@ -21,8 +21,14 @@ const IPC: [&str; 8] = [
     "kernel/shmmni",
 ];
 
-/// Plan the settings, sorted by name.
-pub fn plan(settings: &HashMap<String, String>, namespaces: &Namespaces) -> Result<Vec<Sysctl>> {
+const DOMAINNAME: &str = "kernel/domainname";
+
+/// Plan the settings, sorted by name. `domainname` is the config's, which has the last word.
+pub fn plan(
+    settings: &HashMap<String, String>,
+    namespaces: &Namespaces,
+    domainname: Option<&str>,
+) -> Result<Vec<Sysctl>> {
     let mut names: Vec<_> = settings.iter().collect();
     names.sort_unstable();
     names
@@ -38,10 +44,23 @@ pub fn plan(settings: &HashMap<String, String>, namespaces: &Namespaces) -> Resu
                     format!("{name:?} is not the name of a sysctl"),
                 ));
             }
-            check(name, &path, namespaces).map_err(|problem| Error::field(&field, problem))?;
+            let owner = owner(name, &path).map_err(|problem| Error::field(&field, problem))?;
+            if !namespaces.has(owner) {
+                let problem = format!(
+                    "sysctl {name:?} is not allowed in the host's {} namespace",
+                    owner.name()
+                );
+                return Err(Error::field(field, problem));
+            }
+            if path == DOMAINNAME && domainname.is_some_and(|other| other != value) {
+                let problem =
+                    format!("sysctl {name:?} says otherwise than the field \"domainname\"");
+                return Err(Error::field(field, problem));
+            }
             Ok(Sysctl {
                 path,
                 value: value.clone(),
+                owner,
                 field,
             })
         })
@@ -65,21 +84,13 @@ fn path(name: &str) -> String {
         .collect()
 }
 
-fn check(name: &str, path: &str, namespaces: &Namespaces) -> Result<(), String> {
-    let needs = |kind: NamespaceKind| {
-        if namespaces.has(kind) {
-            return Ok(());
-        }
-        Err(format!(
-            "sysctl {name:?} is not allowed in the host's {} namespace",
-            kind.name()
-        ))
-    };
+/// The kind of namespace that has a value of its own for each of its instances.
+fn owner(name: &str, path: &str) -> Result<NamespaceKind, String> {
     match path {
-        _ if IPC.contains(&path) || path.starts_with("fs/mqueue/") => needs(NamespaceKind::Ipc),
-        _ if path.starts_with("net/") => needs(NamespaceKind::Network),
-        _ if path.starts_with("user/") => needs(NamespaceKind::User),
-        "kernel/domainname" => needs(NamespaceKind::Uts),
+        _ if IPC.contains(&path) || path.starts_with("fs/mqueue/") => Ok(NamespaceKind::Ipc),
+        _ if path.starts_with("net/") => Ok(NamespaceKind::Network),
+        _ if path.starts_with("user/") => Ok(NamespaceKind::User),
+        DOMAINNAME => Ok(NamespaceKind::Uts),
         "kernel/hostname" => Err(format!(
             "sysctl {name:?} is not allowed as it conflicts with the field \"hostname\""
         )),
@@ -100,7 +111,19 @@ mod tests {
             ..Namespaces::default()
         };
         let settings = HashMap::from([(name.to_owned(), "1".to_owned())]);
-        plan(&settings, &namespaces).map(|mut list| list.remove(0).path)
+        plan(&settings, &namespaces, None).map(|mut list| list.remove(0).path)
+    }
+
+    #[test]
+    fn two_domain_names_exclude_each_other() {
+        let namespaces = Namespaces {
+            new: vec![NamespaceKind::Uts],
+            ..Namespaces::default()
+        };
+        let settings = HashMap::from([("kernel.domainname".to_owned(), "a".to_owned())]);
+        assert!(plan(&settings, &namespaces, Some("a")).is_ok());
+        let error = plan(&settings, &namespaces, Some("b")).unwrap_err();
+        assert_eq!(pointer_of(&error), "/linux/sysctl/kernel.domainname");
     }
 
     #[test]

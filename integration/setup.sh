@@ -124,6 +124,7 @@ for what in "$@"; do
     test)
         need_busybox
         need ps procps
+        need ip iproute2
         ;;
     reference) need runc runc ;;
     engines)

@@ -26,6 +26,7 @@ mod list;
 mod maximal;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod old_kernel;
 mod paths;
 mod pause;

@@ -31,7 +31,8 @@ pub const CONFIG: Repair<Config> = Repair {
         }
         let resources = linux.and_then(|linux| linux.resources().as_ref());
         let pids = resources.and_then(|resources| resources.pids().as_ref());
-        pids.is_some_and(|pids| pids.limit() == 0)
+        let rdt = linux.is_some_and(|linux| linux.intel_rdt().is_some());
+        rdt || pids.is_some_and(|pids| pids.limit() == 0)
     },
     mend: config,
 };
@@ -63,6 +64,22 @@ fn config(config: &mut Value, warnings: &mut Vec<String>) {
         pids_without_limit(resources);
         device_rules_without_type(resources);
         huge_page_limits(resources);
+    }
+    if let Some(rdt) = config
+        .pointer_mut("/linux/intelRdt")
+        .and_then(Value::as_object_mut)
+    {
+        monitoring_of_old(rdt);
+    }
+}
+
+/// `enableCMT` and `enableMBM` of the specification's 1.1 and 1.2, which oci-spec spells in
+/// another way and so passes over. Each asked for a part of what a monitoring group has; it
+/// cannot be had in parts, which is why 1.3 has one word for it.
+fn monitoring_of_old(rdt: &mut Map<String, Value>) {
+    let asks = |name: &&str| rdt.get(*name).is_some_and(|value| *value == true);
+    if ["enableCMT", "enableMBM"].iter().any(asks) {
+        rdt.insert("enableMonitoring".to_owned(), json!(true));
     }
 }
 
@@ -310,6 +327,29 @@ mod tests {
         let resources = mended_resources(json!({"hugepageLimits": limits}));
         let limit = resources.hugepage_limits().as_ref().unwrap()[0].limit();
         assert_eq!(limit, i64::MAX);
+    }
+
+    #[test]
+    fn the_older_words_for_monitoring_mean_it() {
+        let monitoring = |rdt: Value| {
+            let mut value = json!({"ociVersion": "1.2.0", "linux": {"intelRdt": rdt}});
+            let read: Config = serde_json::from_value(value.clone()).unwrap();
+            let rdt = |config: Config| config.spec.linux().clone()?.intel_rdt().clone();
+            assert!((CONFIG.doubts)(&read));
+            let read = rdt(read).unwrap();
+            #[allow(deprecated)]
+            let known = read.enable_cmt().or(*read.enable_mbm());
+            assert_eq!(known, None, "oci-spec knows them now: the repair can go");
+            config(&mut value, &mut Vec::new());
+            let read = rdt(serde_json::from_value(value).unwrap()).unwrap();
+            read.enable_monitoring().unwrap_or(false)
+        };
+        assert!(monitoring(json!({"enableCMT": true})));
+        assert!(monitoring(json!({"enableMBM": true, "enableCMT": false})));
+        assert!(monitoring(
+            json!({"enableMonitoring": true, "enableMBM": false})
+        ));
+        assert!(!monitoring(json!({"enableCMT": false, "enableMBM": null})));
     }
 
     #[test]

@@ -248,8 +248,8 @@ fn parse_mount(line: &str) -> Option<MountLine> {
     })
 }
 
-/// Octal escapes of space, tab, newline and backslash.
-fn unescape(text: &str) -> PathBuf {
+/// A path of mountinfo without its octal escapes of space, tab, newline and backslash.
+pub fn unescape(text: &str) -> PathBuf {
     let plain = text
         .replace("\\040", " ")
         .replace("\\011", "\t")

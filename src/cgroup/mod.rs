@@ -30,7 +30,7 @@ mod processes;
 mod program;
 mod remove;
 
-pub use layout::{Hierarchy, Layout, join};
+pub use layout::{Hierarchy, Layout, join, unescape};
 
 /// Key of the unified hierarchy in state.json and in the plan.
 const UNIFIED: &str = "";

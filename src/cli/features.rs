@@ -53,7 +53,7 @@ struct Linux {
     seccomp: Seccomp,
     apparmor: Enabled,
     selinux: Enabled,
-    intel_rdt: Enabled,
+    intel_rdt: IntelRdt,
     memory_policy: MemoryPolicy,
     mount_extensions: MountExtensions,
     net_devices: Enabled,
@@ -83,6 +83,13 @@ struct Seccomp {
 #[derive(Debug, Serialize)]
 struct Enabled {
     enabled: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct IntelRdt {
+    enabled: bool,
+    schemata: bool,
+    monitoring: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -197,7 +204,11 @@ impl Features {
                 },
                 apparmor: Enabled { enabled: true },
                 selinux: Enabled { enabled: true },
-                intel_rdt: Enabled { enabled: false },
+                intel_rdt: IntelRdt {
+                    enabled: true,
+                    schemata: true,
+                    monitoring: true,
+                },
                 memory_policy: MemoryPolicy {
                     modes: POLICY_MODES.to_vec(),
                     flags: POLICY_FLAGS.to_vec(),
@@ -205,7 +216,7 @@ impl Features {
                 mount_extensions: MountExtensions {
                     idmap: Enabled { enabled: true },
                 },
-                net_devices: Enabled { enabled: false },
+                net_devices: Enabled { enabled: true },
             },
             annotations: BTreeMap::from([
                 ("org.opencontainers.runc.version", LIKE_RUNC),

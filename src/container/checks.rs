@@ -7,9 +7,10 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::FdFlag;
 
+use super::net_devices;
 use super::options::Create;
 use crate::error::{Error, Result, Step};
-use crate::plan::{NamespaceKind, Plan};
+use crate::plan::{NamespaceKind, Plan, no_network_namespace};
 use crate::sys::process::descriptor_flags;
 
 /// All of them.
@@ -19,6 +20,7 @@ pub fn before_the_first_side_effect(plan: &Plan, options: &Create) -> Result<()>
         .map_err(|error| error.with_field("/process/terminal"))?;
     rootfs(&plan.rootfs.path)?;
     joined_namespaces(plan)?;
+    net_devices::check(&plan.net_devices)?;
     preserved_fds(options.inherited_fds())
 }
 
@@ -54,8 +56,8 @@ fn rootfs(path: &Path) -> Result<()> {
     }
 }
 
-/// A namespace that is joined by path may be the host's own; then a sysctl, a
-/// hostname or a domainname would change the host.
+/// A namespace that is joined by path may be the host's own; then a sysctl, a hostname or a
+/// domainname would change the host, and a network device would go nowhere.
 fn joined_namespaces(plan: &Plan) -> Result<()> {
     for sysctl in &plan.sysctl {
         if joins_ours(plan, sysctl.owner)? {
@@ -65,6 +67,9 @@ fn joined_namespaces(plan: &Plan) -> Result<()> {
                 format!("sysctl {name:?} not allowed in host {kind} namespace"),
             ));
         }
+    }
+    if !plan.net_devices.is_empty() && joins_ours(plan, NamespaceKind::Network)? {
+        return Err(no_network_namespace());
     }
     let names = [
         ("/hostname", &plan.hostname),

@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use super::id::ContainerId;
 use super::idmapped::Mapper;
+use super::net_devices::NetDevices;
 use super::options::Create;
+use super::spawn::Groups;
 use super::state::{Phase, State};
 use super::status::Status;
 use super::store::{Lock, Store};
@@ -15,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::hooks;
 use crate::host::Host;
 use crate::init::channel::{Channel, Message};
+use crate::intel_rdt::Group;
 use crate::plan::{Context, Plan};
 use crate::seal::Sealed;
 
@@ -66,6 +69,8 @@ pub fn make(
     let mut plan = Plan::read(&context, host)?;
     plan.check_supported()?;
     checks::before_the_first_side_effect(&plan, options)?;
+    let rdt = plan.intel_rdt.as_ref();
+    let rdt = rdt.map(|rdt| Group::find(rdt, id.as_str())).transpose()?;
     for warning in &plan.warnings {
         log::warn!("{warning}");
     }
@@ -80,6 +85,7 @@ pub fn make(
 
     // The state, with the names of all traces, is there before the first of them.
     let mut undo = Undo::new(store.create(id)?);
+    undo.intel_rdt = rdt;
     let lock = undo.dir.lock()?;
     let owner = nix::unistd::geteuid().as_raw();
     let mut state = State::new(&plan, owner, host.is_rootless(), SystemTime::now());
@@ -114,7 +120,7 @@ pub fn make(
     })
 }
 
-/// The cgroup, then init in it, up to where it is ready. What has been made is in `undo`.
+/// The cgroup and the resctrl group, then init in them, up to where it is ready. What has been made is in `undo`.
 fn start_init(
     plan: &Plan,
     state: &mut State,
@@ -125,14 +131,24 @@ fn start_init(
 ) -> Result<Channel> {
     let cgroup = undo.cgroup.insert(Cgroup::create(&plan.cgroup)?);
     state.cgroup_paths = cgroup.paths();
+    if let Some(group) = &mut undo.intel_rdt {
+        group.create(|group, owned| {
+            state.set_intel_rdt(group, owned);
+            undo.dir.save(state)
+        })?;
+    }
     let gate = match start_by {
         StartBy::Socket => Some(start_socket::bind_in(&undo.dir)?),
         StartBy::Channel => None,
     };
-    let spawned = spawn::init(plan, state, cgroup, gate, options, host)?;
+    let groups = Groups {
+        cgroup,
+        intel_rdt: undo.intel_rdt.as_ref(),
+    };
+    let spawned = spawn::init(plan, state, groups, gate, options, host)?;
     let init = undo.init.insert(spawned.init);
     state.set_init(init.pid().as_raw(), init.start());
-    attend(plan, state, &spawned.channel, host)
+    attend(plan, state, undo, &spawned.channel, host)
         .map_err(|error| error.within("error during container init"))?;
     Ok(spawned.channel)
 }
@@ -152,11 +168,21 @@ fn publish(undo: &Undo, state: &State, options: &Create) -> Result<()> {
 }
 
 /// Answer init until it is ready.
-fn attend(plan: &Plan, state: &State, channel: &Channel, host: &Host) -> Result<()> {
+fn attend(
+    plan: &Plan,
+    state: &State,
+    undo: &mut Undo,
+    channel: &Channel,
+    host: &Host,
+) -> Result<()> {
     let mut mapper = Mapper::new(plan, state.init_process_pid);
     loop {
         match channel.receive()? {
             Some(Message::MapIds) => idmap::write(plan, state.init_process_pid, host)?,
+            Some(Message::MoveDevices) => undo
+                .net_devices
+                .insert(NetDevices::between_us_and(state.init_process_pid)?)
+                .move_in(&plan.net_devices)?,
             Some(Message::MapMount(index)) => mapper.map(index, &channel.receive_fd()?)?,
             Some(Message::RunHooks) => run_hooks(plan, state)?,
             Some(Message::Warn(warning)) => {

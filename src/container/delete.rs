@@ -8,6 +8,7 @@ use super::store::{Dir, Store};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, Result};
 use crate::hooks;
+use crate::intel_rdt;
 use crate::plan::NamespaceKind;
 
 /// The verb. With `force` whatever is there goes, and nothing being there is fine.
@@ -64,7 +65,7 @@ pub fn kill_everything(state: &State) -> Result<()> {
 }
 
 /// Remove a stopped container: the processes that a shared pid namespace left, the cgroup, the
-/// directory; then its poststop hooks.
+/// resctrl group, the directory; then its poststop hooks.
 pub fn destroy(dir: &Dir, state: &State) -> Result<()> {
     let cgroup = Cgroup::open(&state.cgroup_paths);
     // A create that was killed has not written down who init is; it may still wait for a hook.
@@ -73,6 +74,7 @@ pub fn destroy(dir: &Dir, state: &State) -> Result<()> {
         cgroup.kill_all(libc::SIGKILL)?;
     }
     cgroup.remove()?;
+    intel_rdt::remove(&state.orlop.intel_rdt_groups)?;
     poststop(state);
     dir.remove()
 }

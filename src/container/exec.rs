@@ -25,6 +25,7 @@ use crate::fd_socket;
 use crate::host::Host;
 use crate::init::channel::{Channel, Message};
 use crate::init::exec as inside;
+use crate::intel_rdt::Running;
 use crate::plan;
 use crate::plan::capabilities::SYS_ADMIN;
 use crate::seal::Sealed;
@@ -63,6 +64,7 @@ pub fn exec(
     let handed = inside::Handed {
         channel: theirs,
         cgroup: &cgroup,
+        intel_rdt: Running::of(&state.intel_rdt_path, &state.intel_rdt_mon_path),
         init: init
             .pidfd()
             .try_clone_to_owned()

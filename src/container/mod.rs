@@ -17,6 +17,7 @@ mod idmapped;
 mod join;
 pub mod kill;
 mod middle;
+mod net_devices;
 pub mod options;
 pub mod pause;
 pub mod process;

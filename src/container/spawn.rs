@@ -23,6 +23,7 @@ use crate::init::channel::{Channel, Gate};
 use crate::init::namespaces::clone_flag;
 use crate::init::process::{raise_hard_limits, set_oom_score};
 use crate::init::{self, Handed};
+use crate::intel_rdt::Group;
 use crate::plan::{NamespaceKind, Plan};
 use crate::sys::clone;
 
@@ -34,15 +35,22 @@ pub struct Spawned {
     pub channel: Channel,
 }
 
+/// What init enters before its namespaces.
+pub struct Groups<'a> {
+    pub cgroup: &'a mut Cgroup,
+    pub intel_rdt: Option<&'a Group>,
+}
+
 /// Clone init; it starts on its own way at once.
 pub fn init(
     plan: &Plan,
     state: &State,
-    cgroup: &mut Cgroup,
+    groups: Groups,
     gate: Option<Gate>,
     options: &Create,
     host: &Host,
 ) -> Result<Spawned> {
+    let Groups { cgroup, intel_rdt } = groups;
     let (channel, theirs) = Channel::pair()?;
     let console = fd_socket::connect_if_given(options.console_socket.as_deref(), "console")?;
     let mut joins = Joins::open(&plan.namespaces)?;
@@ -71,9 +79,10 @@ pub fn init(
         channel: theirs,
         gate,
         cgroup,
+        intel_rdt,
         has_cgroup_namespace: cgroup_ns_by_clone,
         joins: Vec::new(),
-        has_entered_cgroup: through_middle,
+        has_entered_groups: through_middle,
         rootless: host.is_rootless(),
         in_joined_user_namespace,
         trees,
@@ -89,7 +98,7 @@ pub fn init(
         let refused = Cell::new(Vec::new());
         let join = |_: &Channel| {
             // While the host's files are in sight, and its rights are ours.
-            init::enter_cgroup(cgroup)?;
+            init::enter_groups(cgroup, intel_rdt)?;
             if in_joined_user_namespace {
                 set_oom_score(&plan.process)?;
                 raise_hard_limits(0, &plan.process.rlimits);

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::status::Status;
 use crate::error::{Error, Result};
+use crate::intel_rdt::Group;
 use crate::plan::{Hooks, IdMapping, NamespaceKind, Plan, Process};
 
 /// Shape of the object `orlop`; a state with a higher number is refused, not guessed at.
@@ -37,6 +38,8 @@ pub struct State {
     /// What the first three fds of init were, for checkpoint.
     pub external_descriptors: Vec<String>,
     pub intel_rdt_path: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub intel_rdt_mon_path: String,
     pub orlop: Own,
 }
 
@@ -107,6 +110,9 @@ pub struct Own {
     pub namespaces: Vec<NamespaceKind>,
     /// `--no-new-keyring` of create: exec does not make one either.
     pub no_new_keyring: bool,
+    /// Groups of resctrl that go with the container, inner ones last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intel_rdt_groups: Vec<PathBuf>,
 }
 
 /// How far the runtime has got. What the container is doing now is a [`Status`].
@@ -171,6 +177,7 @@ impl State {
             namespace_paths: BTreeMap::new(),
             external_descriptors: Vec::new(),
             intel_rdt_path: String::new(),
+            intel_rdt_mon_path: String::new(),
             orlop: Own {
                 version: VERSION,
                 phase: Phase::Creating,
@@ -181,6 +188,7 @@ impl State {
                 process: plan.process.clone(),
                 namespaces: kinds.chain(joined.map(|join| join.kind)).collect(),
                 no_new_keyring: false,
+                intel_rdt_groups: Vec::new(),
             },
         }
     }
@@ -202,6 +210,17 @@ impl State {
                     .insert(joined.kind.clone(), joined.path.clone());
             }
         }
+    }
+
+    /// Note the resctrl group, and which groups are to go with the container.
+    pub fn set_intel_rdt(&mut self, group: &Group, owned: Vec<PathBuf>) {
+        let text = |path: Option<&std::path::Path>| {
+            path.map(|path| path.to_string_lossy().into_owned())
+                .unwrap_or_default()
+        };
+        self.intel_rdt_path = text(Some(group.dir()));
+        self.intel_rdt_mon_path = text(group.monitor());
+        self.orlop.intel_rdt_groups = owned;
     }
 
     /// The rootfs, where init has entered it by chroot(2): without a mount namespace made for
@@ -304,6 +323,8 @@ pub(crate) mod tests {
             hostname: Some("h".to_owned()),
             domainname: None,
             sysctl: Vec::new(),
+            net_devices: Vec::new(),
+            intel_rdt: None,
             process: Process {
                 field: crate::plan::IN_CONFIG.to_owned(),
                 args: vec!["sh".to_owned()],

@@ -1,21 +1,26 @@
 //! What create has done to the host so far, to be reversed unless all of it succeeds.
 
 use super::delete;
+use super::net_devices::NetDevices;
 use super::process::{KILL_TIME, Process};
 use super::state::State;
 use super::store::Dir;
 use crate::cgroup::Cgroup;
 use crate::error::Error;
+use crate::intel_rdt::Group;
 use crate::plan::Plan;
 
 /// Dropped uncommitted, it takes back in reverse order: init and whatever it started, the
-/// cgroup, the state directory. What cannot be undone is logged, since the error that led here
+/// network devices that it got, the cgroup, the resctrl group, the state
+/// directory. What cannot be undone is logged, since the error that led here
 /// is the one that the caller must see.
 #[derive(Debug)]
 pub struct Undo {
     pub dir: Dir,
     pub cgroup: Option<Cgroup>,
+    pub intel_rdt: Option<Group>,
     pub init: Option<Process>,
+    pub net_devices: Option<NetDevices>,
     committed: bool,
 }
 
@@ -25,7 +30,9 @@ impl Undo {
         Self {
             dir,
             cgroup: None,
+            intel_rdt: None,
             init: None,
+            net_devices: None,
             committed: false,
         }
     }
@@ -50,6 +57,8 @@ impl Undo {
     /// From here on everything stays.
     pub fn commit(&mut self) {
         self.committed = true;
+        // Who holds the container's network namespace keeps it from ending.
+        self.net_devices = None;
     }
 }
 
@@ -69,9 +78,15 @@ impl Drop for Undo {
             note(init.wait_end(KILL_TIME).map(drop));
             init.reap();
         }
+        if let Some(devices) = &mut self.net_devices {
+            devices.put_back();
+        }
         if let Some(cgroup) = &mut self.cgroup {
             note(cgroup.kill_all(libc::SIGKILL));
             note(cgroup.undo());
+        }
+        if let Some(group) = &mut self.intel_rdt {
+            note(group.undo());
         }
         note(self.dir.remove());
     }

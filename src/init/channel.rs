@@ -33,6 +33,8 @@ pub enum Message {
     /// Init: map the ids of the mount that has this place in the plan. Its detached tree comes
     /// after it, as an fd.
     MapMount(usize),
+    /// Init, in its namespaces: move the network devices in.
+    MoveDevices,
     /// Init: the mounts are there; run the hooks that belong to the runtime's namespaces.
     RunHooks,
     /// Init: all is done but the user's program.

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::cgroup::Cgroup;
 use crate::error::{Result, Step};
+use crate::intel_rdt::Running;
 use crate::plan::{NamespaceKind, Process};
 use crate::sys::process as sys;
 
@@ -27,6 +28,7 @@ use crate::sys::process as sys;
 pub struct Handed<'a> {
     pub channel: Channel,
     pub cgroup: &'a Cgroup,
+    pub intel_rdt: Running,
     /// The container's init, whose namespaces are joined.
     pub init: OwnedFd,
     pub namespaces: &'a [NamespaceKind],
@@ -54,6 +56,7 @@ pub fn join_namespaces(process: &Process, handed: &Handed, line: &Channel) -> Re
     kept.extend(handed.console.iter().map(AsRawFd::as_raw_fd));
     close_all_but(handed.preserve_fds, &kept)?;
     handed.cgroup.enter()?;
+    handed.intel_rdt.enter()?;
     process::set_exec_affinity(process)?;
     set_oom_score(process, handed)?;
     let joins_mounts = handed.namespaces.contains(&NamespaceKind::Mount);

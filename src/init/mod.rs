@@ -44,6 +44,7 @@ use crate::container::state::State;
 use crate::container::status::Status;
 use crate::error::{Error, Result, Step};
 use crate::hooks;
+use crate::intel_rdt::Group;
 use crate::plan::{NamespaceKind, Plan, Process};
 use crate::sys;
 
@@ -53,12 +54,13 @@ pub struct Handed<'a> {
     /// Where to wait for start; `None`: `run` says it on the channel.
     pub gate: Option<Gate>,
     pub cgroup: &'a Cgroup,
+    pub intel_rdt: Option<&'a Group>,
     /// Whether the clone itself made the cgroup namespace (with CLONE_INTO_CGROUP).
     pub has_cgroup_namespace: bool,
     /// Namespaces that only init can join.
     pub joins: Vec<Opened>,
-    /// The middle process has entered the cgroup, and init is born in it.
-    pub has_entered_cgroup: bool,
+    /// The middle process has entered the cgroup and the resctrl group, and init is born in them.
+    pub has_entered_groups: bool,
     /// Whether the parent is without the host's root.
     pub rootless: bool,
     /// The middle process has joined the user namespace (see `container::spawn`).
@@ -101,6 +103,7 @@ pub fn run(plan: &Plan, mut handed: Handed) -> Infallible {
 fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
     leave_the_runtime(handed)?;
     enter_cgroup_and_namespaces(plan, handed)?;
+    wait_for_network_devices(plan, handed)?;
     if plan.namespaces.is_new(NamespaceKind::Mount) {
         let (root, unfinished) = build_rootfs(plan, handed)?;
         run_hooks_before_entering(plan, handed, || fchdir(&root))?;
@@ -199,8 +202,8 @@ fn leave_the_runtime(handed: &Handed) -> Result<()> {
 }
 
 fn enter_cgroup_and_namespaces(plan: &Plan, handed: &mut Handed) -> Result<()> {
-    if !handed.has_entered_cgroup {
-        enter_cgroup(handed.cgroup)?;
+    if !handed.has_entered_groups {
+        enter_groups(handed.cgroup, handed.intel_rdt)?;
     }
     let has_user_namespace = plan.namespaces.is_new(NamespaceKind::User);
     if has_user_namespace {
@@ -225,10 +228,20 @@ fn enter_cgroup_and_namespaces(plan: &Plan, handed: &mut Handed) -> Result<()> {
     Ok(())
 }
 
-/// Into the cgroup, and on any of its CPUs.
-pub fn enter_cgroup(cgroup: &Cgroup) -> Result<()> {
+/// Into the cgroup, and on any of its CPUs; into the resctrl group.
+pub fn enter_groups(cgroup: &Cgroup, intel_rdt: Option<&Group>) -> Result<()> {
     cgroup.enter()?;
-    process::reset_affinity()
+    process::reset_affinity()?;
+    intel_rdt.map_or(Ok(()), Group::enter)
+}
+
+/// The host's rights, which the parent has, are needed for both ends of the way.
+fn wait_for_network_devices(plan: &Plan, handed: &Handed) -> Result<()> {
+    if plan.net_devices.is_empty() {
+        return Ok(());
+    }
+    handed.channel.send(&Message::MoveDevices)?;
+    handed.channel.wait_for_go()
 }
 
 /// The rootfs, and the mounts in it that become read-only when nothing has to be made in them

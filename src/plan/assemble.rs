@@ -12,8 +12,8 @@ use oci_spec::runtime as oci;
 use serde::Serialize;
 
 use super::{
-    NamespaceKind, Namespaces, Plan, Rootfs, capabilities, cgroup, devices, hooks, mounts,
-    namespaces, paths, process, scheduling, sysctl,
+    NamespaceKind, Namespaces, Plan, Rootfs, capabilities, cgroup, devices, hooks, intel_rdt,
+    mounts, namespaces, net_devices, paths, process, scheduling, sysctl,
 };
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
@@ -142,6 +142,15 @@ impl Plan {
                 )?,
                 None => Vec::new(),
             },
+            net_devices: net_devices::plan(
+                linux.and_then(|linux| linux.net_devices().as_ref()),
+                &namespaces,
+                host,
+            )?,
+            intel_rdt: linux
+                .and_then(|linux| linux.intel_rdt().as_ref())
+                .map(|rdt| intel_rdt::plan(rdt, &mut warnings))
+                .transpose()?,
             process: process_of(spec, &namespaces, host, &mut warnings)?,
             hooks: hooks::plan(spec.hooks().as_ref())?,
             namespaces,
@@ -169,24 +178,6 @@ fn check_sections(spec: &oci::Spec) -> Result<()> {
             return Err(Error::field(
                 format!("/{name}"),
                 format!("{name} is not supported: this is a runtime for Linux containers"),
-            ));
-        }
-    }
-    let Some(linux) = spec.linux() else {
-        return Ok(());
-    };
-    let net_devices = linux
-        .net_devices()
-        .as_ref()
-        .is_some_and(|map| !map.is_empty());
-    for (set, name) in [
-        (net_devices, "netDevices"),
-        (linux.intel_rdt().is_some(), "intelRdt"),
-    ] {
-        if set {
-            return Err(Error::field(
-                format!("/linux/{name}"),
-                format!("linux.{name} is not supported by this build yet"),
             ));
         }
     }

@@ -18,10 +18,12 @@ mod cpulist;
 mod devices;
 mod hooks;
 mod idmap;
+pub mod intel_rdt;
 mod mount_idmap;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod paths;
 mod process;
 mod scheduling;
@@ -37,6 +39,7 @@ pub use assemble::Context;
 pub use capabilities::NAMES as CAPABILITIES;
 pub use mount_options::known as mount_options;
 pub use mounts::{ProcRule, labelled, proc_rule};
+pub use net_devices::no_namespace as no_network_namespace;
 pub use paths::clean as clean_path;
 pub use process::plan as plan_process;
 
@@ -61,6 +64,10 @@ pub struct Plan {
     pub hostname: Option<String>,
     pub domainname: Option<String>,
     pub sysctl: Vec<Sysctl>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub net_devices: Vec<NetDevice>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<IntelRdt>,
     pub process: Process,
     pub cgroup: Cgroup,
     pub hooks: Hooks,
@@ -296,6 +303,37 @@ pub struct Sysctl {
     pub owner: NamespaceKind,
 }
 
+/// A network device that moves into the container's network namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetDevice {
+    /// JSON pointer of the entry.
+    pub field: String,
+    /// Its name on the host.
+    pub host: String,
+    /// Its name inside; with `%d` once, a number that makes it unique goes there.
+    pub name: String,
+}
+
+/// The group of the resctrl file system that the container's processes go to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntelRdt {
+    /// `closID`: a directory below the root of resctrl, or `/` for the root itself. `None`: a
+    /// group of the container's own, by its id.
+    pub clos: Option<String>,
+    /// Lines for the group's `schemata`, in order, each with the field that has it.
+    pub schemata: Vec<SchemataLine>,
+    /// A monitoring group of the container's own, by its id, below the group.
+    pub monitoring: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemataLine {
+    /// JSON pointer.
+    pub field: String,
+    /// Without its newline.
+    pub line: String,
+}
+
 // ---- process ------------------------------------------------------------------------------
 
 /// What becomes of the init process, or of one that exec starts.
@@ -513,4 +551,4 @@ pub(crate) fn escape(token: &str) -> std::borrow::Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -100,8 +100,6 @@ fn a_config_without_its_main_parts_is_refused() {
 #[test]
 fn what_this_build_cannot_do_is_refused_by_name() {
     for (pointer, value) in [
-        ("/linux/netDevices", json!({"eth0": {}})),
-        ("/linux/intelRdt", json!({})),
         ("/solaris", json!({})),
         ("/windows", json!({"layerFolders": ["x"]})),
         ("/vm", json!({"kernel": {"path": "/k"}})),

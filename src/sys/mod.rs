@@ -14,6 +14,7 @@ pub mod keyring;
 pub mod mount;
 pub mod namespace;
 pub mod net;
+pub mod netlink;
 pub mod pidfd;
 pub mod process;
 pub mod pty;

@@ -1,0 +1,239 @@
+//! `linux.netDevices`: network devices of the host move into the container.
+//!
+//! Done by the runtime, which has the rights on both sides, while init waits in its namespaces
+//! and nothing runs there yet. A device at a time:
+//! 1. its addresses are read, the permanent ones of global scope; before it goes down, since
+//!    with that the kernel forgets those of IPv6;
+//! 2. its new name is seen to be free, or found for a template such as `eth%d`: the kernel
+//!    renames after it has moved, so that a refused name would strand the device inside;
+//! 3. it goes down, so that nobody on the host meets it half moved, and moves under that name;
+//!    MTU and hardware address go with it;
+//! 4. inside it gets its addresses, and goes up.
+//!
+//! A container that ends gives physical devices back by the kernel's own doing, and virtual
+//! ones end with it (config-linux.md, "Namespace Lifecycle and Container Termination"). A create
+//! that fails is another matter: then they are put back where and as they were, but for routes
+//! and addresses that are not permanent.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::Mode;
+
+use crate::error::{Error, Result, Step};
+use crate::netlink::{Address, Change, Link, Refused, Route};
+use crate::plan::NetDevice;
+
+/// The kernel itself does not look much further for a free number.
+const HIGHEST: u32 = 4096;
+
+/// A network namespace, and a socket to change it with.
+#[derive(Debug)]
+struct Side {
+    netns: OwnedFd,
+    route: Route,
+}
+
+/// A device on its way, or inside.
+#[derive(Debug)]
+struct Moved {
+    plan: NetDevice,
+    /// As it was on the host.
+    link: Link,
+    addresses: Vec<Address>,
+    /// Its index inside; none while it is on the host.
+    inside: Option<u32>,
+}
+
+/// What has been moved, to be put back unless create succeeds. Holds the container's namespace,
+/// which otherwise ends with init.
+#[derive(Debug)]
+pub struct NetDevices {
+    host: Side,
+    container: Side,
+    moved: Vec<Moved>,
+}
+
+/// Look for the devices before anything else is done.
+pub fn check(plan: &[NetDevice]) -> Result<()> {
+    plan.iter().try_for_each(|device| {
+        nix::net::if_::if_nametoindex(device.host.as_str())
+            .map(drop)
+            .map_err(|errno| Refused::from(errno).missing(device))
+    })
+}
+
+impl NetDevices {
+    /// From the namespace of the runtime to that of process `init`.
+    pub fn between_us_and(init: i32) -> Result<Self> {
+        let netns = |process: &str| {
+            let path = format!("/proc/{process}/ns/net");
+            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+            open(path.as_str(), flags, Mode::empty()).step_on("open a network namespace", path)
+        };
+        let (ours, theirs) = (netns("self")?, netns(&init.to_string())?);
+        let socket = || Route::open().step("open a routing socket");
+        let host = Side {
+            route: socket()?,
+            netns: ours,
+        };
+        // A socket stays in the namespace that it was made in, so a short visit is enough.
+        let enter = |side: &OwnedFd| setns(side.as_fd(), CloneFlags::CLONE_NEWNET);
+        enter(&theirs).step("visit the container's network namespace")?;
+        let visited = socket();
+        enter(&host.netns).step("return to the host's network namespace")?;
+        Ok(Self {
+            host,
+            container: Side {
+                route: visited?,
+                netns: theirs,
+            },
+            moved: Vec::new(),
+        })
+    }
+
+    /// Move all of them, in order.
+    pub fn move_in(&mut self, plan: &[NetDevice]) -> Result<()> {
+        plan.iter().try_for_each(|device| self.move_one(device))
+    }
+
+    fn move_one(&mut self, plan: &NetDevice) -> Result<()> {
+        let route = &self.host.route;
+        let link = route.link(&plan.host).map_err(|no| no.missing(plan))?;
+        let addresses = route
+            .addresses(link.index)
+            .map_err(|no| no.at(plan, "list the addresses"))?;
+        let name = free_name(&self.container.route, plan)?;
+        self.moved.push(Moved {
+            plan: plan.clone(),
+            link,
+            addresses,
+            inside: None,
+        });
+        // Noted first: if a step fails, this one is put back, too.
+        let Some(moved) = self.moved.last_mut() else {
+            return Ok(());
+        };
+        set_up(route, link.index, false).map_err(|no| no.at(plan, "set the link down"))?;
+        let change = Change {
+            name: Some(&name),
+            netns: Some(self.container.netns.as_fd()),
+            ..Change::default()
+        };
+        let inside = &self.container.route;
+        if let Err(refused) = route.change(link.index, &change) {
+            // Moved all the same, but not renamed: somebody took the name meanwhile.
+            if route.link_at(link.index).is_err() {
+                moved.inside = inside.link(&plan.host).ok().map(|link| link.index);
+            }
+            return Err(refused.at(plan, "move it to the container's network namespace"));
+        }
+        let index = inside
+            .link(&name)
+            .map_err(|no| no.at(plan, "find it in the container's network namespace"))?
+            .index;
+        moved.inside = Some(index);
+        dress(inside, index, &moved.addresses)
+            .and_then(|()| set_up(inside, index, true))
+            .map_err(|no| no.at(plan, "set it up in the container's network namespace"))
+    }
+
+    /// Put back what has been moved. What cannot be is logged: there is an error already.
+    pub fn put_back(&mut self) {
+        while let Some(moved) = self.moved.pop() {
+            if let Err(refused) = self.put_one_back(&moved) {
+                let error = refused.at(&moved.plan, "put it back");
+                log::warn!("undo: {error}");
+            }
+        }
+    }
+
+    fn put_one_back(&self, moved: &Moved) -> Result<(), Refused> {
+        let route = &self.host.route;
+        if let Some(index) = moved.inside {
+            let change = Change {
+                up: Some(false),
+                ..Change::default()
+            };
+            self.container.route.change(index, &change)?;
+            let change = Change {
+                name: Some(&moved.plan.host),
+                netns: Some(self.host.netns.as_fd()),
+                ..Change::default()
+            };
+            self.container.route.change(index, &change)?;
+        }
+        let index = route.link(&moved.plan.host)?.index;
+        if moved.inside.is_some() && moved.link.master != 0 {
+            let change = Change {
+                master: Some(moved.link.master),
+                ..Change::default()
+            };
+            route.change(index, &change)?;
+        }
+        dress(route, index, &moved.addresses)?;
+        set_up(route, index, moved.link.up)
+    }
+}
+
+/// The name that the device will have inside: the planned one, which must be free there, or
+/// the first that is free for a template.
+fn free_name(route: &Route, plan: &NetDevice) -> Result<String> {
+    let is_free = |name: &str| match route.link(name) {
+        Ok(_) => Ok(false),
+        Err(refused) if refused.errno == Errno::ENODEV => Ok(true),
+        Err(refused) => Err(refused.at(plan, "look for its name inside")),
+    };
+    let Some((before, after)) = plan.name.split_once("%d") else {
+        return match is_free(&plan.name)? {
+            true => Ok(plan.name.clone()),
+            false => Err(Refused::from(Errno::EEXIST).at(
+                plan,
+                &format!("give it the name {} in the container", plan.name),
+            )),
+        };
+    };
+    for number in 0..HIGHEST {
+        let name = format!("{before}{number}{after}");
+        if is_free(&name)? {
+            return Ok(name);
+        }
+    }
+    Err(Refused::from(Errno::ENFILE).at(plan, "find a free name in the container"))
+}
+
+/// Give the device its addresses. One that it still has is fine.
+fn dress(route: &Route, index: u32, addresses: &[Address]) -> Result<(), Refused> {
+    for address in addresses {
+        match route.add_address(index, address) {
+            Err(refused) if refused.errno == Errno::EEXIST => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn set_up(route: &Route, index: u32, up: bool) -> Result<(), Refused> {
+    let change = Change {
+        up: Some(up),
+        ..Change::default()
+    };
+    route.change(index, &change)
+}
+
+impl Refused {
+    fn at(&self, device: &NetDevice, what: &str) -> Error {
+        self.to_error(format!("move netDevice {}: {what}", device.host))
+            .with_field(&device.field)
+    }
+
+    fn missing(&self, device: &NetDevice) -> Error {
+        self.to_error(format!(
+            "link not found for interface {} on runtime namespace",
+            device.host
+        ))
+        .with_field(&device.field)
+    }
+}

@@ -125,6 +125,7 @@ for what in "$@"; do
         need_busybox
         need ps procps
         need ip iproute2
+        need strace strace
         ;;
     reference) need runc runc ;;
     engines)

@@ -41,4 +41,5 @@ mod sources;
 mod support;
 mod sysctl;
 mod terminal;
+mod traced;
 mod userns;

@@ -4,7 +4,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir};
 
 use super::mounts::{attach, clone_path};
@@ -31,27 +33,15 @@ pub fn prepare(rootfs: &Rootfs, tree: Option<OwnedFd>) -> Result<RootFs> {
         Some(tree) => tree,
         None => clone_path(&rootfs.path, true).map_err(|e| e.with_field("/root/path"))?,
     };
-    let target = nix::fcntl::open(
-        &rootfs.path,
-        nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC,
-        nix::sys::stat::Mode::empty(),
-    );
-    match target {
-        Ok(target) => attach(tree.as_fd(), target.as_fd())?,
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let target = match open(&rootfs.path, flags, Mode::empty()) {
         // Inside a user namespace the way to the rootfs may be closed to us. `/` is not, and
         // what it hides is thrown away at the end anyway.
-        Err(Errno::EACCES) => attach(
-            tree.as_fd(),
-            nix::fcntl::open(
-                "/",
-                nix::fcntl::OFlag::O_PATH,
-                nix::sys::stat::Mode::empty(),
-            )
-            .step("open /")?
-            .as_fd(),
-        )?,
-        Err(errno) => return Err(Error::sys("open the rootfs", errno).with_path(&rootfs.path)),
-    }
+        Err(Errno::EACCES) => open("/", flags, Mode::empty()),
+        other => other,
+    };
+    let target = target.step_on("open the rootfs", &rootfs.path)?;
+    attach(tree.as_fd(), target.as_fd())?;
     Ok(RootFs::new(tree))
 }
 
@@ -63,17 +53,21 @@ fn propagation(path: &str, flags: u64) -> Result<(), Errno> {
 /// Without `r` in front, or with shared propagation, the mount that holds the rootfs is still a peer of the host's: made
 /// private, so that our mount of the rootfs is not seen there. pivot_root(2) wants it so, too.
 fn make_parent_private(path: &Path) -> Result<()> {
+    let private = MountAttr {
+        propagation: libc::MS_PRIVATE,
+        ..MountAttr::default()
+    };
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     for dir in path.ancestors() {
-        match nix::mount::mount(
-            None::<&str>,
-            dir,
-            None::<&str>,
-            MsFlags::MS_PRIVATE,
-            None::<&str>,
-        ) {
+        let fd = match open(dir, flags, Mode::empty()) {
+            // Closed to a user namespace: the rootfs goes on top of `/` then.
+            Err(Errno::EACCES) => continue,
+            other => other.step_on("open", dir)?,
+        };
+        match trees::set_attr(fd.as_fd(), &private, false) {
             // Not where a mount begins.
-            Err(Errno::EINVAL) => {}
-            other => return other.step_on("make the parent mount private", dir),
+            Err(Errno::EINVAL | Errno::ENOSYS) => {}
+            other => other.step_on("make the parent mount private", dir)?,
         }
     }
     Ok(())

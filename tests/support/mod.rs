@@ -17,6 +17,7 @@ pub mod isolate;
 pub mod leaks;
 pub mod probe;
 pub mod runtime;
+pub mod trace;
 pub mod view;
 
 pub use bundle::Bundle;

@@ -69,7 +69,8 @@ impl Runtime {
 
     /// The same runtime, executed by what these words name.
     pub fn behind(&self, words: &[&OsStr]) -> Self {
-        let before = words.iter().map(|&word| word.to_owned()).collect();
+        let words = words.iter().map(|&word| word.to_owned());
+        let before = words.chain(self.before.iter().cloned()).collect();
         Self {
             program: self.program.clone(),
             name: self.name.clone(),

@@ -28,7 +28,11 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
     };
     go(&channel)?;
     start_socket::remove(&dir)?;
-    poststart(&state)
+    poststart(&state).inspect_err(|_| {
+        if let Err(error) = delete::destroy(&dir, &state) {
+            log::warn!("remove the container whose poststart hook failed: {error}");
+        }
+    })
 }
 
 /// Say go, and wait until the program runs (its execve closes the line) or init says why not.
@@ -41,8 +45,8 @@ pub fn go(channel: &Channel) -> Result<()> {
     }
 }
 
-/// The hooks after the start; a container whose hooks fail is killed (runtime.md, lifecycle
-/// step 9: the runtime must return the error).
+/// The hooks after the start; a container whose hooks fail is killed, and is then for the caller
+/// to remove (runtime.md, lifecycle step 9: an error, a stop, and on with step 12).
 pub fn poststart(state: &State) -> Result<()> {
     let row = &state.orlop.hooks.poststart;
     if row.is_empty() {

@@ -217,15 +217,33 @@ both_views! {
         }
     }
 
-    fn in_a_user_namespace_only_the_very_device_is_bound(t) {
-        let with = |path: &str, minor: u32| t.bundle(&["report"], |config| {
+    fn in_a_user_namespace_a_device_of_the_config_is_made_as_it_is_described(t) {
+        t.only_orlop("runc 1.1 binds the host's node of the path, with its mode and owner");
+        let report = t.report_with(|config| {
             add_user_namespace(config, 200_000);
-            push(config, "/linux/devices", json!({"path": path, "type": "c", "major": 1, "minor": minor}));
+            for path in ["/dev/null", "/dev/none-such", "/dev/deep/disk"] {
+                push(config, "/linux/devices", json!({"path": path, "type": "c", "major": 1, "minor": 3,
+                    "fileMode": 0o2640, "uid": 12, "gid": 34}));
+            }
         });
-        let report = t.report(&with("/dev/kmsg", 11));
-        assert_eq!(report["dev"]["/dev/kmsg"]["device"], "1:11");
-        t.only_orlop("runc 1.1 binds whatever the host has at the path");
-        t.run(&with("/dev/kmsg", 3)).expect_error("/linux/devices/0").expect_words("another device");
-        t.run(&with("/dev/not-on-the-host", 3)).expect_error("/linux/devices/0").expect_words("no such file");
+        for path in ["/dev/null", "/dev/none-such", "/dev/deep/disk"] {
+            assert_eq!(report["dev"][path],
+                json!({"type": "char", "device": "1:3", "mode": "2640", "uid": 12, "gid": 34}), "{path}");
+        }
+        let on_root = |mount: &&serde_json::Value| mount["target"] == "/";
+        assert_eq!(report["mounts"].as_array().unwrap().iter().filter(on_root).count(), 1);
+    }
+
+    fn in_a_user_namespace_devices_are_bound_without_set_id_and_exec(t) {
+        t.only_orlop("runc 1.1 binds them with the options of the host's /dev");
+        let report = t.report_with(|config| {
+            add_user_namespace(config, 200_000);
+            push(config, "/linux/devices", json!({"path": "/dev/x", "type": "c", "major": 1, "minor": 3}));
+        });
+        for path in ["/dev/null", "/dev/x"] {
+            let options = report.mount(path)["options"].to_string();
+            assert!(options.contains("nosuid") && options.contains("noexec"), "{path}: {options}");
+            assert!(!options.contains("nodev"), "{path}: {options}");
+        }
     }
 }

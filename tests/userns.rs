@@ -182,6 +182,21 @@ both_views! {
         host.end();
     }
 
+    fn in_a_joined_user_namespace_only_the_very_device_is_bound(t) {
+        t.only_orlop("runc 1.1 asks for maps even when the namespace is joined");
+        let host = t.sleeper(mapped);
+        let path = format!("/proc/{}/ns/user", host.pid());
+        let with = |device: &str, minor: u32| t.bundle(&["report"], |config| {
+            push(config, "/linux/namespaces", json!({"type": "user", "path": path}));
+            push(config, "/linux/devices", json!({"path": device, "type": "c", "major": 1, "minor": minor}));
+        });
+        let report = t.report(&with("/dev/kmsg", 11));
+        assert_eq!(report["dev"]["/dev/kmsg"]["device"], "1:11");
+        t.run(&with("/dev/kmsg", 3)).expect_error("/linux/devices/0").expect_words("another device");
+        t.run(&with("/dev/not-on-the-host", 3)).expect_error("/linux/devices/0").expect_words("no such file");
+        host.end();
+    }
+
     fn an_id_outside_of_the_map_is_refused(t) {
         let bundle = t.bundle(&["report"], |config| {
             mapped(config);

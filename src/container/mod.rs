@@ -18,6 +18,7 @@ mod join;
 pub mod kill;
 mod middle;
 mod net_devices;
+mod nodes;
 pub mod options;
 pub mod pause;
 pub mod process;

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
+use super::nodes;
 use crate::error::{Error, Result, Step};
 use crate::host::Host;
 use crate::plan::capabilities::SYS_ADMIN;
@@ -22,6 +23,8 @@ pub struct HostTrees {
     pub rootfs: Option<OwnedFd>,
     /// One a mount, or none at all: the source of a bind, where it is ours to open.
     pub sources: Vec<Option<OwnedFd>>,
+    /// A detached tmpfs with the nodes of `linux.devices`, which init may not make.
+    pub nodes: Option<OwnedFd>,
 }
 
 /// Clone the trees that init could not. Their mounts become slaves, as everything else in the
@@ -67,6 +70,7 @@ pub fn host_trees(plan: &Plan, host: &Host) -> Result<HostTrees> {
     Ok(HostTrees {
         rootfs: Some(rootfs),
         sources,
+        nodes: nodes::make(plan)?,
     })
 }
 

@@ -1,25 +1,30 @@
 //! Device nodes and links in /dev.
 //!
 //! /dev is opened once, as an ordinary directory of the rootfs: an image whose /dev is a link
-//! to somewhere else gets no node there. Where mknod is refused (a user namespace) the host's
-//! node is bound instead, after it has been seen to be the device that is meant.
+//! to somewhere else gets no node there. Where mknod is refused (a user namespace) a node is bound
+//! instead: the one that the runtime has made for an entry of the config (`container::nodes`), or
+//! the host's own, after it has been seen to be the device that is meant.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
+use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{
     FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat, major, makedev, minor, mknodat,
 };
-use nix::unistd::{AccessFlags, Gid, Uid, UnlinkatFlags, access, fchownat, symlinkat, unlinkat};
+use nix::unistd::{
+    AccessFlags, Gid, Uid, UnlinkatFlags, access, fchdir, fchownat, symlinkat, unlinkat,
+};
 
 use super::mounts::{attach, clone_path};
 use super::rootfs::{Make, RootFs};
 use super::trees;
 use crate::error::{Error, Result, Step};
 use crate::plan::{Device, DeviceKind};
+use crate::sys::mount::{ATTR_NOEXEC, ATTR_NOSUID, MountAttr};
 
 /// Links that every container finds in /dev (runtime-spec, config-linux.md, "Dev symbolic
 /// links"), and /dev/ptmx of the container's own devpts.
@@ -32,41 +37,89 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Make the nodes, and in a /dev of the container's own (`in_dev`) the links. The umask is zero
-/// here, so that modes are what they say.
-pub fn make(root: &RootFs, devices: &[Device], in_dev: bool) -> Result<()> {
-    if !in_dev {
-        return devices
-            .iter()
-            .try_for_each(|device| outside_dev(root, device));
+/// here, so that modes are what they say. `nodes` holds what the runtime has made.
+pub fn make(root: &RootFs, devices: &[Device], in_dev: bool, nodes: Option<OwnedFd>) -> Result<()> {
+    if let Some(nodes) = &nodes {
+        // A part of a detached mount can be cloned since Linux 6.15 only, so it is mounted for a
+        // while: over the root, as every path of the rootfs is looked up from below that.
+        attach(nodes.as_fd(), root.as_fd())?;
     }
-    let dev = root.ordinary_directory(Path::new("/dev"), "dev")?;
-    for device in devices {
-        match (device.path.parent(), device.path.file_name()) {
-            (Some(parent), Some(name)) if parent == Path::new("/dev") => {
-                one(root, dev.as_fd(), name, device).map_err(|error| blame(device, error))?;
+    let maker = Maker {
+        root,
+        dev: match in_dev {
+            true => Some(root.ordinary_directory(Path::new("/dev"), "dev")?),
+            false => None,
+        },
+        nodes,
+    };
+    for (index, device) in devices.iter().enumerate() {
+        maker.device(index, device).map_err(|error| {
+            let error = error.within(&format!("make device {}", device.path.display()));
+            if device.field.is_empty() {
+                error
+            } else {
+                error.with_field(&device.field)
             }
-            _ => outside_dev(root, device)?,
+        })?;
+    }
+    if let Some(nodes) = &maker.nodes {
+        fchdir(nodes)
+            .and_then(|()| umount2(".", MntFlags::MNT_DETACH))
+            .step("unmount the nodes of the runtime")?;
+    }
+    maker.dev.as_ref().map_or(Ok(()), links)
+}
+
+/// What a node of the runtime is called, by the place of its device in the plan.
+pub fn node_name(index: usize) -> CString {
+    CString::new(index.to_string()).unwrap_or_default()
+}
+
+struct Maker<'a> {
+    root: &'a RootFs,
+    /// /dev, where nodes and links are made in it.
+    dev: Option<OwnedFd>,
+    nodes: Option<OwnedFd>,
+}
+
+impl Maker<'_> {
+    fn device(&self, index: usize, device: &Device) -> Result<()> {
+        let (Some(parent), Some(name)) = (device.path.parent(), device.path.file_name()) else {
+            return Err(Error::invalid("a device needs a name"));
+        };
+        let found;
+        let dir = match &self.dev {
+            Some(dev) if parent == Path::new("/dev") => dev.as_fd(),
+            _ => {
+                found = self.root.find_or_make(parent, Make::Directory)?;
+                found.as_fd()
+            }
+        };
+        match make_node(dir, name, device, [device.uid, device.gid]) {
+            Err(Errno::EEXIST | Errno::EROFS) if matches(dir, name, device) => Ok(()),
+            Err(Errno::EEXIST) => {
+                Err(Error::new("something else is there already").with_errno(Errno::EEXIST))
+            }
+            Err(Errno::EPERM | Errno::EACCES) => self.bind(index, device),
+            other => other.step("make the node"),
         }
     }
-    links(&dev)
-}
 
-fn outside_dev(root: &RootFs, device: &Device) -> Result<()> {
-    let made = match (device.path.parent(), device.path.file_name()) {
-        (Some(parent), Some(name)) => root
-            .find_or_make(parent, Make::Directory)
-            .and_then(|parent| one(root, parent.as_fd(), name, device)),
-        _ => Err(Error::invalid("a device needs a name")),
-    };
-    made.map_err(|error| blame(device, error))
-}
-
-fn blame(device: &Device, error: Error) -> Error {
-    let error = error.within(&format!("make device {}", device.path.display()));
-    if device.field.is_empty() {
-        error
-    } else {
-        error.with_field(&device.field)
+    /// Bind a node; like /dev itself, its mount is nosuid and noexec.
+    fn bind(&self, index: usize, device: &Device) -> Result<()> {
+        let tree = match &self.nodes {
+            Some(nodes) if !device.field.is_empty() => {
+                trees::clone(nodes.as_fd(), &node_name(index), false).step("clone the node")?
+            }
+            _ => hosts_node(device)?,
+        };
+        let attr = MountAttr {
+            set: ATTR_NOSUID | ATTR_NOEXEC,
+            ..MountAttr::default()
+        };
+        trees::set_attr(tree.as_fd(), &attr, false).step("set the options of the node's mount")?;
+        let target = self.root.find_or_make(&device.path, Make::File)?;
+        attach(tree.as_fd(), target.as_fd())
     }
 }
 
@@ -89,47 +142,38 @@ fn links(dev: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-fn one(root: &RootFs, dir: BorrowedFd, name: &OsStr, device: &Device) -> Result<()> {
-    let kind = file_type(device.kind);
+/// One node, with its mode and its owner (uid and gid). The umask is zero.
+pub fn make_node(
+    dir: BorrowedFd,
+    name: &OsStr,
+    device: &Device,
+    [uid, gid]: [u32; 2],
+) -> Result<(), Errno> {
     let number = makedev(device.major.into(), device.minor.into());
     let mode = Mode::from_bits_truncate(device.mode);
-    match mknodat(dir, name, kind, mode, number) {
-        Ok(()) => {}
-        Err(Errno::EEXIST | Errno::EROFS) if matches(dir, name, device) => return Ok(()),
-        Err(Errno::EEXIST) => {
-            return Err(Error::new("something else is there already").with_errno(Errno::EEXIST));
-        }
-        Err(Errno::EPERM | Errno::EACCES) => return bind(root, device),
-        Err(errno) => return Err(Error::sys("mknod", errno)),
+    mknodat(dir, name, file_type(device.kind), mode, number)?;
+    if (uid, gid) == (0, 0) {
+        return Ok(());
     }
-    if (device.uid, device.gid) != (0, 0) {
-        fchownat(
-            dir,
-            name,
-            Some(Uid::from_raw(device.uid)),
-            Some(Gid::from_raw(device.gid)),
-            AtFlags::AT_SYMLINK_NOFOLLOW,
-        )
-        .step("set the owner")?;
-        // A change of owner clears the set-id bits.
-        if device.mode & 0o6000 != 0 {
-            fchmodat(dir, name, mode, FchmodatFlags::NoFollowSymlink).step("set the mode")?;
-        }
+    let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    fchownat(dir, name, owner.0, owner.1, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    // A change of owner clears the set-id bits.
+    if device.mode & 0o6000 != 0 {
+        fchmodat(dir, name, mode, FchmodatFlags::NoFollowSymlink)?;
     }
     Ok(())
 }
 
-/// Bind the host's node of the same path, if it is this very device.
-fn bind(root: &RootFs, device: &Device) -> Result<()> {
+/// A detached clone of the host's node of the same path, if it is this very device.
+fn hosts_node(device: &Device) -> Result<OwnedFd> {
     let tree = clone_path(&device.path, false)?;
     let stat = fstat(&tree).step("look at the host's node")?;
-    if !is_device(stat.st_mode, stat.st_rdev, device) {
-        return Err(Error::new("the host's node of this path is another device")
-            .with_path(&device.path)
-            .with_hint("mknod is not permitted here, so the host's node would have been bound"));
+    if is_device(stat.st_mode, stat.st_rdev, device) {
+        return Ok(tree);
     }
-    let target = root.find_or_make(&device.path, Make::File)?;
-    attach(tree.as_fd(), target.as_fd())
+    Err(Error::new("the host's node of this path is another device")
+        .with_path(&device.path)
+        .with_hint("mknod is not permitted here, so the host's node would have been bound"))
 }
 
 fn matches(dir: BorrowedFd, name: &OsStr, device: &Device) -> bool {

@@ -11,7 +11,7 @@
 
 pub mod channel;
 mod copy_up;
-mod devices;
+pub mod devices;
 pub mod exec;
 mod masks;
 pub mod mounts;
@@ -194,6 +194,7 @@ fn leave_the_runtime(handed: &Handed) -> Result<()> {
             .sources
             .iter()
             .flatten()
+            .chain(&handed.trees.nodes)
             .map(AsRawFd::as_raw_fd),
     );
     close_all_but(handed.preserve_fds, &kept)?;
@@ -264,7 +265,12 @@ fn build_rootfs(plan: &Plan, handed: &mut Handed) -> Result<(RootFs, Vec<OwnedFd
         };
         unfinished.extend(mounts::mount(&mut root, mount, source, &around)?);
     }
-    devices::make(&root, &plan.devices, plan.sets_up_dev())?;
+    devices::make(
+        &root,
+        &plan.devices,
+        plan.sets_up_dev(),
+        handed.trees.nodes.take(),
+    )?;
     umask(Mode::from_bits_truncate(0o022));
     Ok((root, unfinished))
 }

@@ -104,7 +104,12 @@ impl Plan {
         )?;
         let listed = linux.and_then(|linux| linux.devices().as_deref());
         let devices = if namespaces.is_new(NamespaceKind::Mount) {
-            devices::plan(listed.unwrap_or_default(), &mounts, &mut warnings)?
+            devices::plan(
+                listed.unwrap_or_default(),
+                &mounts,
+                &namespaces,
+                &mut warnings,
+            )?
         } else if listed.is_some_and(|list| !list.is_empty()) {
             return Err(mounts::no_mount_namespace("/linux/devices"));
         } else {

@@ -9,7 +9,10 @@ use std::path::Path;
 
 use oci_spec::runtime as oci;
 
-use super::{Device, DeviceKind, Mount, MountKind, Plan, paths};
+use super::idmap::maps_id;
+use super::{
+    Device, DeviceKind, IdMapping, Mount, MountKind, NamespaceKind, Namespaces, Plan, paths,
+};
 use crate::error::{Error, Result};
 
 const DEFAULTS: [(&str, u32, u32); 6] = [
@@ -42,6 +45,7 @@ fn sets_up_dev(mounts: &[Mount]) -> bool {
 pub fn plan(
     list: &[oci::LinuxDevice],
     mounts: &[Mount],
+    namespaces: &Namespaces,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Device>> {
     let mut devices: Vec<Device> = DEFAULTS
@@ -58,7 +62,7 @@ pub fn plan(
         })
         .collect();
     for (index, entry) in list.iter().enumerate() {
-        let device = one(entry, format!("/linux/devices/{index}"))?;
+        let device = one(entry, format!("/linux/devices/{index}"), namespaces)?;
         match devices.iter_mut().find(|other| other.path == device.path) {
             Some(other) if other.field.is_empty() => *other = device,
             Some(other) if same_node(other, &device) => {}
@@ -90,7 +94,7 @@ fn same_node(a: &Device, b: &Device) -> bool {
     (a.kind, a.major, a.minor) == (b.kind, b.major, b.minor)
 }
 
-fn one(entry: &oci::LinuxDevice, field: String) -> Result<Device> {
+fn one(entry: &oci::LinuxDevice, field: String, namespaces: &Namespaces) -> Result<Device> {
     let path = entry.path();
     paths::no_nul_path(path, || format!("{field}/path"))?;
     let clean = paths::clean(path);
@@ -128,13 +132,18 @@ fn one(entry: &oci::LinuxDevice, field: String) -> Result<Device> {
             )),
         }
     };
-    let owner = |id: Option<u32>, name: &str| match id {
+    let has_maps = namespaces.is_new(NamespaceKind::User);
+    let owner = |id: Option<u32>, maps: &[IdMapping], name: &str| match id {
         Some(u32::MAX) => Err(Error::field(
             format!("{field}/{name}"),
             format!(
                 "{} is not an id, the kernel takes it for \"unchanged\"",
                 u32::MAX
             ),
+        )),
+        Some(id) if has_maps && !maps_id(maps, id) => Err(Error::field(
+            format!("{field}/{name}"),
+            format!("id {id} is not mapped in the container's user namespace"),
         )),
         id => Ok(id.unwrap_or(0)),
     };
@@ -143,8 +152,8 @@ fn one(entry: &oci::LinuxDevice, field: String) -> Result<Device> {
         minor: number(entry.minor(), MAX_MINOR, "minor")?,
         // Engines pass st_mode as stat(2) gave it, file type included.
         mode: entry.file_mode().unwrap_or(0o666) & 0o7777,
-        uid: owner(entry.uid(), "uid")?,
-        gid: owner(entry.gid(), "gid")?,
+        uid: owner(entry.uid(), &namespaces.uid_mappings, "uid")?,
+        gid: owner(entry.gid(), &namespaces.gid_mappings, "gid")?,
         path: clean,
         kind,
         field,
@@ -220,6 +229,21 @@ mod tests {
         assert_eq!(of(json!([node(3), node(3)])).unwrap().len(), 7);
         let error = of(json!([node(3), node(4)])).unwrap_err();
         assert_eq!(pointer_of(&error), "/linux/devices/1/path");
+    }
+
+    #[test]
+    fn an_owner_must_be_mapped() {
+        let mut linux = json!({"namespaces": [{"type": "mount"}, {"type": "user"}],
+            "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}],
+            "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 20}],
+            "devices": [{"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "uid": 9, "gid": 19}]});
+        plan_of(&with_linux(linux.clone())).unwrap();
+        for (name, id) in [("uid", 10), ("gid", 20)] {
+            let before = std::mem::replace(&mut linux["devices"][0][name], json!(id));
+            let error = plan_of(&with_linux(linux.clone())).unwrap_err();
+            assert_eq!(pointer_of(&error), format!("/linux/devices/0/{name}"));
+            linux["devices"][0][name] = before;
+        }
     }
 
     #[test]

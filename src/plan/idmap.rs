@@ -64,8 +64,15 @@ fn overlap(a: &IdMapping, b: &IdMapping) -> bool {
 
 /// Whether `id` of the container has an id on the host.
 pub fn maps_id(maps: &[IdMapping], id: u32) -> bool {
-    maps.iter()
-        .any(|map| id >= map.container && id - map.container < map.size)
+    host_id(maps, id).is_some()
+}
+
+/// What `id` of the container is on the host.
+pub fn host_id(maps: &[IdMapping], id: u32) -> Option<u32> {
+    let map = maps
+        .iter()
+        .find(|map| id >= map.container && id - map.container < map.size)?;
+    Some(map.host + (id - map.container))
 }
 
 #[cfg(test)]
@@ -91,6 +98,7 @@ mod tests {
         let maps = plan(&list(&[(0, 1000, 1), (1, 100_000, 65536)]), "/m").unwrap();
         assert!(maps_id(&maps, 0) && maps_id(&maps, 65536));
         assert!(!maps_id(&maps, 65537));
+        assert_eq!(host_id(&maps, 10), Some(100_009));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub mod cgroup;
 mod cpulist;
 mod devices;
 mod hooks;
-mod idmap;
+pub mod idmap;
 pub mod intel_rdt;
 mod mount_idmap;
 mod mount_options;

@@ -1,0 +1,61 @@
+//! Device nodes that a container in a user namespace may not make itself.
+//!
+//! The kernel refuses mknod there, and the host may have no such node, or not with this mode and
+//! owner. So each node of `linux.devices` is made here, on a tmpfs that nobody else sees, and init
+//! binds it to its place. It is called by the place of its device in the plan.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, umask};
+
+use crate::error::{Error, Result, Step};
+use crate::init::devices::{make_node, node_name};
+use crate::plan::idmap::host_id;
+use crate::plan::{NamespaceKind, Plan};
+use crate::sys::mount;
+
+/// A detached tmpfs with the nodes. None where there is nothing to make, where the ids of a joined
+/// user namespace are not known, and where we are in a user namespace ourselves.
+pub fn make(plan: &Plan) -> Result<Option<OwnedFd>> {
+    let from_config = plan.devices.iter().any(|device| !device.field.is_empty());
+    if !from_config || !plan.namespaces.is_new(NamespaceKind::User) {
+        return Ok(None);
+    }
+    let options = [(c"source", Some(c"devices")), (c"mode", Some(c"0755"))];
+    let tree = mount::new_filesystem(c"tmpfs", &options, 0).step("make a tmpfs for devices")?;
+    // Modes are what the config says.
+    let callers = umask(Mode::empty());
+    let made = fill(tree.as_fd(), plan);
+    umask(callers);
+    match made {
+        Err(error) if error.errno() == Some(Errno::EPERM) => Ok(None),
+        made => made.map(|()| Some(tree)),
+    }
+}
+
+fn fill(tree: BorrowedFd, plan: &Plan) -> Result<()> {
+    let maps = &plan.namespaces;
+    for (index, device) in plan.devices.iter().enumerate() {
+        if device.field.is_empty() {
+            continue;
+        }
+        // An owner that the config does not name, and that is not mapped, stays the host's root.
+        let owner = [
+            host_id(&maps.uid_mappings, device.uid),
+            host_id(&maps.gid_mappings, device.gid),
+        ]
+        .map(Option::unwrap_or_default);
+        make_node(
+            tree,
+            OsStr::from_bytes(node_name(index).as_bytes()),
+            device,
+            owner,
+        )
+        .step_on("make device", &device.path)
+        .map_err(|e: Error| e.with_field(&device.field))?;
+    }
+    Ok(())
+}

@@ -75,6 +75,14 @@ both_views! {
         assert_eq!(report["cwd"], "/tmp/made/for/it");
     }
 
+    fn a_working_directory_that_is_missing_is_made_before_the_root_becomes_read_only(t) {
+        let report = t.report_with(|config| {
+            config["process"]["cwd"] = json!("/made/for/it");
+            config["root"]["readonly"] = json!(true);
+        });
+        assert_eq!(report["cwd"], "/made/for/it");
+    }
+
     fn a_working_directory_that_only_the_user_may_enter_is_entered(t) {
         use std::os::unix::fs::PermissionsExt;
         let bundle = t.bundle(&["report"], |config| {

@@ -35,7 +35,7 @@ use nix::unistd::{chdir, fchdir, setsid};
 use self::channel::{Channel, Gate, Message};
 use self::namespaces::Opened;
 use self::program::Program;
-use self::rootfs::RootFs;
+use self::rootfs::{Make, RootFs};
 use self::sources::Source;
 use self::terminal::Terminal;
 use crate::cgroup::Cgroup;
@@ -304,6 +304,8 @@ fn enter_rootfs(plan: &Plan, handed: &Handed, root: &RootFs) -> Result<()> {
     masks::mask(root, &plan.masked_paths, plan.rootfs.mount_label.as_deref())?;
     masks::make_readonly(root, &plan.readonly_paths)?;
     if plan.rootfs.readonly {
+        // It can be made only now; why it cannot is said when it is entered.
+        let _ = root.find_or_make(&plan.process.cwd, Make::Directory);
         root::make_readonly(root)?;
     }
     trees::strike().step("unmount the stage of mounts")?;

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::maximal::{self, Leaf, leaves};
+use crate::maximal::{self, Leaf, Row, leaves};
 use crate::support::leaks::Snapshot;
 use crate::support::{Bundle, Test, View, both_views};
 
@@ -76,6 +77,8 @@ both_views! {
         let file = t.dir.join("process.json");
         let mut process = maximal::variants()[0].config["process"].clone();
         process["terminal"] = json!(false);
+        // Not every host has SELinux.
+        process["selinuxLabel"] = json!("");
         for leaf in leaves(&json!({ "process": process })) {
             let pointer = leaf.pointer.strip_prefix("/process").unwrap();
             for value in wrong(&leaf) {
@@ -99,6 +102,7 @@ both_views! {
         let file = t.dir.join("process.json");
         for (name, value, pointer) in [
             ("apparmorProfile", json!("no-such-profile"), "/apparmorProfile"),
+            ("selinuxLabel", json!("no:such:label"), "/selinuxLabel"),
             ("execCPUAffinity", json!({"initial": "65535"}), "/execCPUAffinity/initial"),
             ("execCPUAffinity", json!({"final": "65535"}), "/execCPUAffinity/final"),
         ] {
@@ -127,4 +131,86 @@ both_views! {
         output.expect_ok();
         assert_eq!(output.stderr, "", "{output}");
     }
+}
+
+/// The functions of some source, with their text.
+fn functions(text: &str) -> Vec<(&str, &str)> {
+    text.split("fn ")
+        .skip(1)
+        .filter_map(|text| Some((text.split(['(', '<']).next()?, text)))
+        .collect()
+}
+
+/// Whether the function `name`, or one that it calls, has the word in it.
+fn speaks_of(functions: &[(&str, &str)], name: &str, word: &str, depth: u32) -> bool {
+    let texts = functions.iter().filter(|(other, _)| *other == name);
+    texts.into_iter().any(|(_, text)| {
+        let calls = |other: &str| text.contains(&format!("{other}(")) && other != name;
+        text.contains(word)
+            || depth > 0
+                && functions
+                    .iter()
+                    .any(|(other, _)| calls(other) && speaks_of(functions, other, word, depth - 1))
+    })
+}
+
+/// What is wrong with the test that a row names.
+fn wrong_proof(row: &Row) -> Option<String> {
+    let read = |file: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+    let (place, name) = row.proof.split_once("::")?;
+    let file = match place.starts_with("src/") {
+        true => place.to_owned(),
+        false => format!("tests/{place}.rs"),
+    };
+    let text = read(&file).unwrap_or_default() + &read("tests/support/bundle.rs").unwrap();
+    let functions = functions(&text);
+    if functions.iter().all(|(other, _)| *other != name) {
+        return Some(format!("no test {}", row.proof));
+    }
+    // A section that is refused is refused whole.
+    let keys: Vec<&str> = row
+        .name
+        .split('/')
+        .skip(1)
+        .filter(|key| *key != "*")
+        .collect();
+    let keys = match row.acted {
+        "refused" => &keys[..],
+        _ => &keys[keys.len() - 1..],
+    };
+    let told = keys.iter().any(|key| speaks_of(&functions, name, key, 3));
+    (!told).then(|| format!("{} does not speak of {keys:?}", row.proof))
+}
+
+#[test]
+fn each_field_has_a_row_in_the_documentation() {
+    let fields = maximal::fields();
+    for field in &fields {
+        maximal::row(*field);
+    }
+    for row in maximal::rows() {
+        let is_field = fields.iter().any(|field| field.name.starts_with(row.name));
+        assert!(is_field, "the specification has no {}", row.name);
+    }
+}
+
+#[test]
+fn each_row_names_files_and_a_test_that_exist() {
+    let mut wrong = Vec::new();
+    for row in maximal::rows() {
+        let exists = |file: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(file).is_file();
+        for file in [row.planned, row.acted] {
+            let is_file = exists(file);
+            if !is_file && (file.starts_with("src/") || file == row.planned) {
+                wrong.push(format!("{}: no file {file}", row.name));
+            }
+        }
+        const SINCE: [&str; 6] = ["1.0.0", "1.0.2", "1.1.0", "1.2.0", "1.2.1", "1.3.0"];
+        if !SINCE.contains(&row.since) {
+            wrong.push(format!("{}: no version {}", row.name, row.since));
+        }
+        let problem = wrong_proof(&row);
+        wrong.extend(problem.map(|problem| format!("{}: {problem}", row.name)));
+    }
+    assert!(wrong.is_empty(), "docs/fields.md:\n{}", wrong.join("\n"));
 }

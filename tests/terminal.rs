@@ -55,6 +55,18 @@ impl Console {
     }
 }
 
+/// Rows and columns.
+#[allow(unsafe_code)]
+fn size_of(terminal: &OwnedFd) -> (u16, u16) {
+    use std::os::fd::AsRawFd;
+    nix::ioctl_read_bad!(get_size, libc::TIOCGWINSZ, libc::winsize);
+    // SAFETY: all bytes zero are a valid `winsize`.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the fd is open, and the kernel writes one `winsize`.
+    unsafe { get_size(terminal.as_raw_fd(), &mut size) }.unwrap();
+    (size.ws_row, size.ws_col)
+}
+
 /// All that is written to the terminal, up to the hang-up (EIO on a master).
 fn read_all(master: OwnedFd) -> String {
     let mut bytes = Vec::new();
@@ -112,6 +124,21 @@ both_views! {
         let (master, _) = console.receive();
         is_on_the_terminal(&report_of(&read_all(master)));
         container.end();
+    }
+
+    fn the_terminal_has_the_size_of_the_config(t) {
+        let console = Console::new(t, "console");
+        let bundle = t.bundle(&["sleep"], |config| {
+            config["process"]["terminal"] = json!(true);
+            config["process"]["consoleSize"] = json!({"height": 33, "width": 111});
+        });
+        let created = t.runtime.call(
+            &["create", "--console-socket", console.path(), "--bundle", bundle.path(), &bundle.id]);
+        created.expect_ok();
+        let container = crate::support::Container::adopt(t, &bundle.id, created);
+        let (master, _) = console.receive();
+        assert_eq!(size_of(&master), (33, 111));
+        container.delete_force().expect_ok();
     }
 
     fn a_terminal_needs_a_devpts(t) {

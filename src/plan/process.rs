@@ -372,6 +372,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_of_windows_is_warned_of() {
+        let mut process = json!({"args": ["/bin/x"], "cwd": "/", "commandLine": "cmd.exe",
+            "user": {"username": "ContainerUser"}});
+        let warnings_of = |process: &Value| {
+            let process = serde_json::from_value(process.clone()).unwrap();
+            let mut warnings = Vec::new();
+            let none = Namespaces::default();
+            plan(&process, "/process", &none, &fixed_host(), &mut warnings).unwrap();
+            warnings
+        };
+        let warnings = warnings_of(&process);
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].contains("/process/commandLine"), "{warnings:?}");
+        assert!(
+            warnings[1].contains("/process/user/username"),
+            "{warnings:?}"
+        );
+        process["commandLine"] = json!("");
+        process["user"] = json!({});
+        assert_eq!(warnings_of(&process), [""; 0]);
+    }
+
+    #[test]
     fn the_words_that_callers_match() {
         let error = of(|p| p["args"] = json!([])).unwrap_err();
         assert_eq!(error.step, "args must not be empty");

@@ -40,6 +40,63 @@ pub struct Variant {
     pub config: Value,
 }
 
+/// What `docs/fields.md` says of one field.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    pub name: &'static str,
+    pub since: &'static str,
+    /// A file.
+    pub planned: &'static str,
+    /// A file; `refused`; or why there is nothing to act on.
+    pub acted: &'static str,
+    pub proof: &'static str,
+}
+
+/// The tables of `docs/fields.md`. In that of other platforms, whose sections stand for all
+/// that is in them, the third column says who refuses them.
+pub fn rows() -> Vec<Row> {
+    let cells = |line: &'static str| -> Vec<&'static str> {
+        let line = line.trim_matches('|');
+        line.split('|')
+            .map(|cell| cell.trim().trim_matches('`'))
+            .collect()
+    };
+    let lines = include_str!("../../docs/fields.md").lines();
+    lines
+        .filter(|line| line.starts_with("| `/"))
+        .map(|line| match cells(line)[..] {
+            [name, since, planned, acted, proof] => Row {
+                name,
+                since,
+                planned,
+                acted,
+                proof,
+            },
+            [name, since, planned, proof] => Row {
+                name,
+                since,
+                planned,
+                acted: "refused",
+                proof,
+            },
+            _ => panic!("not a row: {line}"),
+        })
+        .collect()
+}
+
+/// The row of one field.
+pub fn row(field: Field) -> Row {
+    let is_in = |row: &&Row| {
+        let rest = field.name.strip_prefix(row.name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let found: Vec<Row> = rows().iter().filter(is_in).copied().collect();
+    match found[..] {
+        [row] => row,
+        _ => panic!("{} has {} rows in docs/fields.md", field.name, found.len()),
+    }
+}
+
 /// All fields of the schema.
 pub fn fields() -> Vec<Field> {
     let field = |line: &'static str| {

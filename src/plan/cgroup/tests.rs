@@ -385,11 +385,22 @@ fn wrong_device_rules_are_named() {
 
 #[test]
 fn kernel_memory_is_warned_of() {
-    let memory = json!({"resources": {"memory": {"kernel": 5}}});
-    let (cgroup, warnings) = plan_on(v1(), memory).unwrap();
-    assert!(cgroup.writes.is_empty());
-    assert_eq!(
-        warnings,
-        ["Kernel memory settings are ignored and will be removed"]
-    );
+    for name in ["kernel", "kernelTCP"] {
+        let memory = json!({"resources": {"memory": {name: 5}}});
+        let (cgroup, warnings) = plan_on(v1(), memory).unwrap();
+        assert!(cgroup.writes.is_empty());
+        assert_eq!(
+            warnings,
+            ["Kernel memory settings are ignored and will be removed"]
+        );
+    }
+}
+
+#[test]
+fn a_new_cgroup_has_no_use_to_check_a_limit_against() {
+    let writes = |check: bool| {
+        let memory = json!({"memory": {"limit": 100, "checkBeforeUpdate": check}});
+        writes(v1(), memory)
+    };
+    assert_eq!(writes(true), writes(false));
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::bundle::{push, set_capabilities};
+use crate::support::bundle::{add_user_namespace, push, set_capabilities};
 use crate::support::probe::strings;
 use crate::support::{Container, Probe, both_views, wait_until};
 
@@ -221,6 +221,27 @@ both_views! {
             assert_eq!(held & (1 | 1 << 13), 1 | 1 << 13, "{set}: {held:x}");
         }
         assert_eq!(report.capabilities("inheritable"), 0);
+        container.end();
+    }
+
+    fn a_capability_that_the_caller_lacks_is_had_in_a_user_namespace(t) {
+        let container = t.sleeper(|config| add_user_namespace(config, 200_000));
+        let report = report(&container, &["--cap", "CAP_SYS_RESOURCE"]);
+        assert_ne!(report.capabilities("effective") & 1 << 24, 0, "{}", report["capabilities"]);
+        container.end();
+    }
+
+    fn limits_and_owners_of_exec_are_those_of_the_config(t) {
+        let container = t.sleeper(|config| {
+            add_user_namespace(config, 200_000);
+            config["process"]["oomScoreAdj"] = json!(222);
+            config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 40, "hard": 50},
+                {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]);
+        });
+        let report = report(&container, &[]);
+        assert_eq!(report["rlimits"]["RLIMIT_NOFILE"], json!([40, 50]));
+        assert_eq!(report["rlimits"]["RLIMIT_CORE"], json!([0, 0]));
+        assert_eq!(report["oom_score_adj"], "222");
         container.end();
     }
 

@@ -319,6 +319,20 @@ both_views! {
         assert!(ran(t, "poststop"), "the container was not removed as by delete");
     }
 
+    fn a_poststart_hook_that_fails_ends_a_run(t) {
+        t.only_orlop("runc 1.1 runs it before the program; specification 1.3 wants it after");
+        let before = crate::support::leaks::Snapshot::take(t);
+        for flags in [&["run"][..], &["run", "--detach"]] {
+            let bundle = bundle_with(t, &["poststop"], &["sleep"], |config| {
+                config["hooks"]["poststart"] = json!([hook(t, "poststart", "failing", &["exit", "1"])]);
+            });
+            let args = [flags, &["--bundle", bundle.path(), &bundle.id]].concat();
+            t.runtime.call(&args).expect_error("error running poststart hook #0");
+            assert!(ran(t, "poststop"), "{flags:?}");
+            before.assert_unchanged(t, "after the hook failed");
+        }
+    }
+
     fn a_poststop_hook_that_fails_is_a_warning(t) {
         t.only_orlop("runc 1.1 fails the delete; specification 1.3 wants a warning");
         let bundle = bundle_with(t, &[], &["exit", "0"], |config| {

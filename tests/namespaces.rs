@@ -220,6 +220,7 @@ both_views! {
             for (_, file) in KINDS.iter().filter(|(kind, _)| *kind != "mount") {
                 assert_eq!(namespace_of(&own, file), namespace_of(&pid, file), "{file}, {user} user namespace");
             }
+            container.exec(&[], &["exit", "0"]).expect_ok();
             let joined = namespace_of(&own, "user") == namespace_of(&mapped.pid().to_string(), "user");
             assert_eq!(joined, user == "joined");
             container.end();

@@ -337,6 +337,30 @@ both_views! {
         host.end();
     }
 
+    fn a_pod_shares_its_user_namespace_with_what_that_owns(t) {
+        t.only_orlop("runc 1.1 asks for maps even when the namespace is joined");
+        let sandbox = t.sleeper(mapped);
+        let report = t.report_with(|config| {
+            config.as_object_mut().unwrap().remove("hostname");
+            config["linux"]["namespaces"] = json!([{"type": "pid"}, {"type": "mount"}, {"type": "cgroup"}]);
+            for (kind, file) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("user", "user")] {
+                let path = format!("/proc/{}/ns/{file}", sandbox.pid());
+                push(config, "/linux/namespaces", json!({"type": kind, "path": path}));
+            }
+            config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        });
+        assert_eq!(report["hostname"], "probed");
+        assert_eq!(report["pid"], 1);
+        for kind in ["net", "ipc", "uts", "user"] {
+            let link = fs::read_link(format!("/proc/{}/ns/{kind}", sandbox.pid())).unwrap();
+            assert_eq!(report["namespaces"][kind], json!(link));
+        }
+        for (target, fstype) in [("/proc", "proc"), ("/sys", "sysfs"), ("/dev/mqueue", "mqueue"), ("/dev/pts", "devpts")] {
+            assert_eq!(report.mount(target)["fstype"], fstype, "at {target}");
+        }
+        sandbox.end();
+    }
+
     fn the_standard_streams_belong_to_the_mapped_user(t) {
         let bundle = t.bundle(&["sleep"], |config| {
             mapped(config);

@@ -5,13 +5,20 @@ use super::state::State;
 use crate::bundle;
 use crate::error::{Error, Result, Target};
 use crate::host::Host;
-use crate::plan::{self, IdMapping, Namespaces, Process, capabilities};
+use crate::plan::{self, IdMapping, NamespaceKind, Namespaces, Process, capabilities};
 
 /// Plan the process; pure but for the file that `--process` names.
 pub fn plan(state: &State, options: &Exec, host: &Host) -> Result<Process> {
     let base = &state.orlop.process;
     let Some(path) = &options.process else {
-        let changed = changed(base, &options.change, host)?;
+        let mapped = state.orlop.namespaces.contains(&NamespaceKind::User);
+        // In a user namespace of its own the container can have what the caller has not.
+        let held = if mapped {
+            u64::MAX >> (63 - host.last_capability().min(63))
+        } else {
+            host.capabilities()
+        };
+        let changed = changed(base, &options.change, held)?;
         return Ok(Process {
             terminal: options.tty,
             ..changed
@@ -64,7 +71,8 @@ fn namespaces_of(state: &State) -> Namespaces {
     }
 }
 
-fn changed(base: &Process, change: &Change, host: &Host) -> Result<Process> {
+/// `held` are the capabilities that can be given.
+fn changed(base: &Process, change: &Change, held: u64) -> Result<Process> {
     let mut process = base.clone();
     if change.args.is_empty() {
         return Err(Error::invalid("process args cannot be empty"));
@@ -98,13 +106,13 @@ fn changed(base: &Process, change: &Change, host: &Host) -> Result<Process> {
     process.no_new_privileges = change
         .no_new_privileges
         .unwrap_or(process.no_new_privileges);
-    add_capabilities(&mut process, &change.capabilities, host);
+    add_capabilities(&mut process, &change.capabilities, held);
     Ok(process)
 }
 
 /// To bounding, effective and permitted; to ambient only where the config has inheritable ones.
 /// Never to inheritable (CVE-2022-29162).
-fn add_capabilities(process: &mut Process, names: &[String], host: &Host) {
+fn add_capabilities(process: &mut Process, names: &[String], held: u64) {
     let mut added = 0;
     for name in names {
         match capabilities::number_of(name) {
@@ -113,10 +121,10 @@ fn add_capabilities(process: &mut Process, names: &[String], host: &Host) {
             None => log::warn!("left out unknown capability {name:?}"),
         }
     }
-    if host.capabilities() & added != added {
-        let lacking = capabilities::names(added & !host.capabilities());
+    if held & added != added {
+        let lacking = capabilities::names(added & !held);
         log::warn!("left out capabilities that the caller does not have: {lacking}");
-        added &= host.capabilities();
+        added &= held;
     }
     let sets = &mut process.capabilities;
     sets.bounding |= added;
@@ -131,19 +139,8 @@ fn add_capabilities(process: &mut Process, names: &[String], host: &Host) {
 mod tests {
     use super::super::state::tests::state;
     use super::*;
-    use crate::cgroup::Layout;
 
-    fn host() -> Host {
-        Host::fixed(
-            Layout {
-                v1: Vec::new(),
-                v2: None,
-            },
-            40,
-            u64::MAX >> 23,
-            false,
-        )
-    }
+    const ALL: u64 = u64::MAX >> 23;
 
     fn change(args: &[&str]) -> Change {
         Change {
@@ -184,7 +181,7 @@ mod tests {
             capabilities: vec!["CAP_KILL".into(), "net_raw".into()],
             ..change(&["ls"])
         };
-        let process = changed(&base, &change, &host()).unwrap();
+        let process = changed(&base, &change, ALL).unwrap();
         assert_eq!(process.args, ["ls"]);
         assert_eq!(process.env, ["A=2"]);
         assert_eq!((process.user.uid, process.user.gid), (7, base.user.gid));

@@ -92,6 +92,26 @@ both_views! {
         assert_eq!(nix::unistd::gethostname().unwrap(), before);
     }
 
+    fn names_are_as_long_as_the_kernel_takes_them(t) {
+        t.only_orlop("runc 1.1 ignores domainname, and names no field");
+        let (longest, longer) = ("x".repeat(64), "x".repeat(65));
+        let report = t.report_with(|config| {
+            config["hostname"] = json!(longest);
+            config["domainname"] = json!(longest);
+        });
+        assert_eq!((&report["hostname"], &report["domainname"]), (&json!(longest), &json!(longest)));
+        for field in ["hostname", "domainname"] {
+            let bundle = t.bundle(&["exit", "0"], |config| config[field] = json!(longer));
+            t.run(&bundle).expect_error(&format!("/{field}")).expect_words("64 bytes");
+            let bundle = t.bundle(&["exit", "0"], |config| {
+                set_namespaces(config, &["mount", "pid", "network", "ipc"]);
+                config.as_object_mut().unwrap().remove("hostname");
+                config[field] = json!("name");
+            });
+            t.run(&bundle).expect_error(&format!("unable to set {field} without a private UTS namespace"));
+        }
+    }
+
     fn the_domainname_is_set(t) {
         t.only_orlop("runc 1.1 ignores domainname, which came with the specification 1.1");
         let report = t.report_with(|config| config["domainname"] = json!("example.org"));

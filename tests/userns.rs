@@ -110,6 +110,27 @@ both_views! {
         assert_eq!(report["rlimits"]["RLIMIT_NOFILE"], json!([50, 60]));
     }
 
+    fn a_hard_limit_is_raised_from_outside_where_that_is_allowed(t) {
+        t.only_orlop("runc sets each limit from outside");
+        if std::process::Command::new("strace").arg("-V").output().is_err() {
+            t.skip("there is no strace to see the call by");
+        }
+        let trace = t.dir.join("trace");
+        // More than the caller has: refused in the end where it lacks CAP_SYS_RESOURCE.
+        let bundle = t.bundle(&["report"], |config| {
+            mapped(config);
+            config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 77_777}]);
+        });
+        let inner = t.runtime.command(&["run", "--bundle", bundle.path(), &bundle.id]);
+        let mut command = std::process::Command::new("strace");
+        command.args(["-f", "-qq", "-e", "trace=prlimit64", "-o"]).arg(&trace);
+        command.arg(inner.get_program()).args(inner.get_args());
+        t.runtime.finish(command);
+        let trace = fs::read_to_string(trace).unwrap();
+        let raised = |line: &&str| line.contains("rlim_max=77777") && !line.contains("prlimit64(0,");
+        assert!(trace.lines().any(|line| raised(&line)), "{trace}");
+    }
+
     fn files_of_an_unmapped_owner_belong_to_nobody(t) {
         let bundle = t.bundle(&["report", "--stat", "/owned"], mapped);
         bundle.add_file("owned", "");

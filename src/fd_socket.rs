@@ -17,7 +17,8 @@ pub fn connect_to(path: &Path, what: &str) -> Result<OwnedFd> {
     let socket = socket(
         AddressFamily::Unix,
         SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
+        // With its queue full, a listener that accepts nobody would have us wait for ever.
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
         None,
     )
     .step(step.as_str())?;

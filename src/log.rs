@@ -133,9 +133,8 @@ fn line(format: Format, level: Level, message: &str, now: SystemTime) -> String 
                 time: &time,
             };
             // Strings cannot fail to serialise.
-            let mut line = serde_json::to_string(&object).unwrap_or_default();
-            line.push('\n');
-            line
+            let line = serde_json::to_string(&object).unwrap_or_default();
+            printable_json(line) + "\n"
         }
     }
 }
@@ -170,17 +169,38 @@ pub fn printable(text: &str) -> String {
             c if c.is_ascii_control() => {
                 let _ = write!(out, "\\x{:02x}", u32::from(c));
             }
-            // C1 controls, line and paragraph separators, and the characters that turn the
-            // direction of writing.
-            c if c.is_control()
-                || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
-            {
+            c if is_obeyed(c) => {
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
             c => out.push(c),
         }
     }
     out
+}
+
+/// JSON text that says the same and drives no terminal either: serde escapes what JSON cannot
+/// hold, which leaves the controls beyond ASCII.
+pub fn printable_json(text: String) -> String {
+    // The line ends of a text that is indented are its own.
+    let is_plain = |c: char| c == '\n' || !is_obeyed(c);
+    if text.chars().all(is_plain) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_plain(c) {
+            out.push(c);
+        } else {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        }
+    }
+    out
+}
+
+/// Controls, line and paragraph separators, and the characters that turn the direction of
+/// writing.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -220,6 +240,18 @@ mod tests {
             printable("a\x1b[31m\tb\u{9b}c\u{202e}d\u{7f}ä"),
             "a\\x1b[31m\\tb\\u009bc\\u202ed\\x7fä"
         );
+    }
+
+    #[test]
+    fn json_drives_no_terminal_and_says_the_same() {
+        let said = "a\x1b\u{9b}2J\u{7f}\u{202e}ä\n";
+        let text = serde_json::to_string_pretty(&[said]).unwrap();
+        let plain = printable_json(text);
+        assert!(
+            plain.chars().all(|c| c == '\n' || !is_obeyed(c)),
+            "{plain:?}"
+        );
+        assert_eq!(serde_json::from_str::<Vec<String>>(&plain).unwrap(), [said]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::error::{Error, Result, Step};
 use crate::sys::mount;
 
 /// PROC_SUPER_MAGIC of linux/magic.h.
-const PROC_MAGIC: FsType = FsType(0x9fa0);
+pub const PROC_MAGIC: FsType = FsType(0x9fa0);
 /// PROC_ROOT_INO of linux/proc_ns.h.
 const ROOT_INODE: u64 = 1;
 
@@ -52,9 +52,7 @@ impl ProcFs {
     }
 
     fn verified(root: OwnedFd) -> Result<Self> {
-        // Its root, too: a part of a procfs, bound to /proc, has other files by these names.
-        let is_root = fstat(&root).step_on("look at", "/proc")?.st_ino == ROOT_INODE;
-        if !is_root || !is_procfs(root.as_fd()).step_on("look at", "/proc")? {
+        if !is_whole_procfs(root.as_fd()).step_on("look at", "/proc")? {
             return Err(Error::new("not a procfs").with_path("/proc"));
         }
         Ok(Self { root })
@@ -91,6 +89,12 @@ impl ProcFs {
 /// Whether an open file lies on a procfs.
 pub fn is_procfs(fd: BorrowedFd) -> Result<bool, Errno> {
     fstatfs(fd).map(|stat| stat.filesystem_type() == PROC_MAGIC)
+}
+
+/// Whether an open directory is the root of a procfs: a part of one, bound to /proc, has other
+/// files by the names that everybody trusts.
+pub fn is_whole_procfs(fd: BorrowedFd) -> Result<bool, Errno> {
+    Ok(fstat(fd)?.st_ino == ROOT_INODE && is_procfs(fd)?)
 }
 
 /// The file at /proc/self/fd for an fd, for calls that take only paths.

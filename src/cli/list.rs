@@ -13,7 +13,7 @@ use super::verb::{Count, Shape, Verb, switch};
 use crate::container::status::Status;
 use crate::container::store::{Entry, Store, is_missing_root};
 use crate::error::{Error, Result};
-use crate::log::printable;
+use crate::log::{printable, printable_json};
 
 pub const VERB: Verb = Verb {
     name: "list",
@@ -88,7 +88,7 @@ fn json(reports: &[Report]) -> Result<String> {
     }
     let text = serde_json::to_string(reports)
         .map_err(|error| Error::new(format!("write the list: {error}")))?;
-    Ok(text + "\n")
+    Ok(printable_json(text) + "\n")
 }
 
 fn table(reports: &[Report]) -> String {

@@ -3,6 +3,7 @@
 use super::argv::FlagsEnd;
 use super::verb::{Count, Verb, arguments, id, path, path_of, switch};
 use crate::container::id::ContainerId;
+use crate::log::printable_json;
 use crate::plan::{Context, Plan};
 
 /// Stands in for an id that was not given; the default cgroup is named after it.
@@ -33,7 +34,7 @@ pub const VERB: Verb = Verb {
             no_pivot: matches.get_flag("no-pivot"),
         };
         let plan = Plan::read(&context, &global.host)?;
-        super::print(&(plan.to_json()? + "\n"));
+        super::print(&(printable_json(plan.to_json()?) + "\n"));
         Ok(0)
     },
     failure_status: 1,

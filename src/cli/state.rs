@@ -5,6 +5,7 @@ use super::report::Report;
 use super::verb::{Count, Verb, id};
 use crate::container::status::Status;
 use crate::error::Error;
+use crate::log::printable_json;
 
 pub const VERB: Verb = Verb {
     name: "state",
@@ -20,7 +21,7 @@ pub const VERB: Verb = Verb {
         // No newline at the end, like the peers.
         let text = serde_json::to_string_pretty(&Report::new(state, status, String::new()))
             .map_err(|error| Error::new(format!("write the state: {error}")))?;
-        super::print(&text);
+        super::print(&printable_json(text));
         Ok(0)
     },
     failure_status: 1,

@@ -12,24 +12,25 @@ use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
 use super::devices;
+use super::lookup::Lookup;
 use super::mounts::attach;
-use super::rootfs::{RootFs, is};
+use super::rootfs::is;
 use super::trees;
 use crate::error::{Error, Result, Step};
 use crate::sys::mount::{self as sys, FsOption, MountAttr};
 
 /// Cover each of `paths`; `label` is the SELinux label of the directories.
-pub fn mask(root: &RootFs, paths: &[PathBuf], label: Option<&str>) -> Result<()> {
+pub fn mask(lookup: &Lookup, paths: &[PathBuf], label: Option<&str>) -> Result<()> {
     let mut null: Option<OwnedFd> = None;
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
-        let Some(target) = root.find(path)? else {
+        let Some(target) = lookup.find(path)? else {
             continue;
         };
         let covered = if is(target.as_fd(), SFlag::S_IFDIR).step_on("look at", path)? {
             cover(target.as_fd(), &mut empty, || empty_directory(label))
         } else {
-            cover(target.as_fd(), &mut null, || devices::null(root))
+            cover(target.as_fd(), &mut null, || devices::null(lookup.root))
         };
         covered.map_err(|error| error.within("mask a path").with_path(path))?;
     }
@@ -62,9 +63,9 @@ fn cover(
 }
 
 /// Bind each of `paths` over itself, read-only.
-pub fn make_readonly(root: &RootFs, paths: &[PathBuf]) -> Result<()> {
+pub fn make_readonly(lookup: &Lookup, paths: &[PathBuf]) -> Result<()> {
     for path in paths {
-        let Some(target) = root.find(path)? else {
+        let Some(target) = lookup.find(path)? else {
             continue;
         };
         let step = "make a path read-only";

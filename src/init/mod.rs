@@ -13,6 +13,7 @@ pub mod channel;
 mod copy_up;
 pub mod devices;
 pub mod exec;
+mod lookup;
 mod masks;
 pub mod mounts;
 pub mod namespaces;
@@ -33,6 +34,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, fchdir, setsid};
 
 use self::channel::{Channel, Gate, Message};
+use self::lookup::Lookup;
 use self::namespaces::Opened;
 use self::program::Program;
 use self::rootfs::{Make, RootFs};
@@ -301,8 +303,13 @@ fn run_hooks_of_runtime(plan: &Plan, handed: &Handed) -> Result<()> {
 }
 
 fn enter_rootfs(plan: &Plan, handed: &Handed, root: &RootFs) -> Result<()> {
-    masks::mask(root, &plan.masked_paths, plan.rootfs.mount_label.as_deref())?;
-    masks::make_readonly(root, &plan.readonly_paths)?;
+    let lookup = Lookup::new(root, plan)?;
+    masks::mask(
+        &lookup,
+        &plan.masked_paths,
+        plan.rootfs.mount_label.as_deref(),
+    )?;
+    masks::make_readonly(&lookup, &plan.readonly_paths)?;
     if plan.rootfs.readonly {
         // It can be made only now; why it cannot is said when it is entered.
         let _ = root.find_or_make(&plan.process.cwd, Make::Directory);

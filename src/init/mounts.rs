@@ -27,7 +27,7 @@ use super::sources::Source;
 use super::{copy_up, proc_targets, trees};
 use crate::error::{Error, Result, Step, Target};
 use crate::plan::{Links, Mount, MountKind};
-use crate::procfs::is_procfs;
+use crate::procfs::is_whole_procfs;
 use crate::sys::mount::{self as sys, MountAttr};
 use crate::sys::xattr;
 
@@ -121,9 +121,13 @@ fn filesystem(
     }
     match mount_here(&target, &mount.source, fstype, mount.flags, data) {
         // A user namespace without a network namespace of its own may not mount a sysfs; the
-        // host's, bound, is what it would show.
+        // host's, bound, is what it would show. With it come the host's cgroups, of which some
+        // may be the user's to write to (CVE-2023-25809).
         Err(Errno::EPERM) if fstype == "sysfs" => {
-            bind(root, mount, clone_path(Path::new("/sys"), true)?)
+            let tree = clone_path(Path::new("/sys"), true)?;
+            let attr = bind_attr(mount.flags | libc::MS_RDONLY, 0);
+            set_attr(tree.as_fd(), &attr, true)?;
+            bind(root, mount, tree)
         }
         Err(Errno::ENOTDIR) => Err(wrong_kind()),
         other => other.step(format!("mount a {fstype}")).map(|()| None),
@@ -215,7 +219,7 @@ pub fn bind(root: &mut RootFs, mount: &Mount, tree: OwnedFd) -> Result<Option<Ow
     } else {
         root.find_or_make(&mount.target, make)?
     };
-    let brings_procfs = || is_procfs(tree.as_fd()).step("look at the source");
+    let brings_procfs = || is_whole_procfs(tree.as_fd()).step("look at the source");
     proc_targets::check(root, mount, target.as_fd(), brings_procfs)?;
     if is(target.as_fd(), SFlag::S_IFDIR).step("look at the target")? != (make == Make::Directory) {
         return Err(wrong_kind());

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{both_views, isolate};
+use crate::support::{both_views, once};
 
 both_views! {
     fn list_shows_each_container_in_a_table(t) {
@@ -120,18 +120,6 @@ both_views! {
         t.runtime.call(&["spec", "-b", bundle.path()]).expect_code(1).expect_words("config.json exists");
         assert_eq!(fs::read(bundle.dir.join("config.json")).unwrap(), before);
     }
-}
-
-/// What does not depend on cgroups runs once.
-macro_rules! once {
-    ($(fn $name:ident($t:ident) $body:block)*) => {$(
-        #[test]
-        fn $name() {
-            fn body($t: &$crate::support::Test) $body
-            let name = concat!(module_path!(), "::", stringify!($name));
-            isolate::run($crate::support::View::V2, name, body);
-        }
-    )*};
 }
 
 once! {

@@ -36,7 +36,6 @@ mod rootfs;
 mod rootless;
 mod scheduling;
 mod seccomp;
-mod security;
 mod sources;
 mod support;
 mod sysctl;

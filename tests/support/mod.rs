@@ -12,6 +12,7 @@
 
 pub mod bundle;
 pub mod compare;
+pub mod console;
 pub mod container;
 pub mod isolate;
 pub mod leaks;
@@ -58,6 +59,20 @@ macro_rules! both_views {
     )*};
 }
 pub(crate) use both_views;
+
+/// Define tests of what does not depend on cgroups: they run once, in the view of v2.
+macro_rules! once {
+    ($($(#[$meta:meta])* fn $name:ident($t:ident) $body:block)*) => {$(
+        $(#[$meta])*
+        #[test]
+        fn $name() {
+            fn body($t: &$crate::support::Test) $body
+            let name = concat!(module_path!(), "::", stringify!($name));
+            $crate::support::isolate::run($crate::support::View::V2, name, body);
+        }
+    )*};
+}
+pub(crate) use once;
 
 /// How long a test waits for something that happens at once on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(10);

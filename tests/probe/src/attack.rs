@@ -1,5 +1,6 @@
 //! What a hostile container does to processes of the runtime that it can see.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -42,6 +43,9 @@ pub fn overwrite() -> Result<i32, String> {
                 continue;
             }
             say("held")?;
+            let made = sys::make_writable(&program);
+            let made = made.map_or_else(|e| files::errno_name(&e), |()| "ok".to_owned());
+            say(&format!("made writable: {made}"))?;
             let path = format!("/proc/self/fd/{}", program.as_raw_fd());
             let outcome = loop {
                 match OpenOptions::new().write(true).open(&path) {
@@ -56,12 +60,44 @@ pub fn overwrite() -> Result<i32, String> {
     }
 }
 
-/// Exchange two names, for ever.
-pub fn swap(a: &str, b: &str) -> Result<i32, String> {
-    let text = |path: &str| CString::new(path).map_err(|e| e.to_string());
-    let (a, b) = (text(a)?, text(b)?);
+/// Trace every process that can be traced before it runs our own program; say so when one is.
+pub fn trace() -> Result<i32, String> {
+    let own = File::open("/proc/self/exe").and_then(|file| file.metadata());
+    let own = own.map_err(|e| e.to_string())?.ino();
+    // Ours, which would get nowhere if we went on stopping them.
+    let mut known = HashSet::new();
+    say("ready")?;
     loop {
-        sys::exchange(&a, &b).map_err(|e| e.to_string())?;
+        for pid in PIDS {
+            // Stopped, it stays what it is while we look.
+            if known.contains(&pid) || sys::attach(pid).is_err() {
+                continue;
+            }
+            let program = std::fs::metadata(format!("/proc/{pid}/exe"));
+            if program.is_ok_and(|meta| meta.ino() != own) {
+                say("traced")?;
+            }
+            sys::detach(pid);
+            known.insert(pid);
+        }
+    }
+}
+
+/// Mount what is at one path, a link included, over another; then wait for ever.
+pub fn over(from: &str, to: &str) -> Result<i32, String> {
+    let text = |path: &str| CString::new(path).map_err(|e| e.to_string());
+    sys::mount_over(&text(from)?, &text(to)?).map_err(|e| files::errno_name(&e))?;
+    super::commands::sleep()
+}
+
+/// Exchange the two names of each pair, for ever.
+pub fn swap(names: &[&str]) -> Result<i32, String> {
+    let text = |path: &&str| CString::new(*path).map_err(|e| e.to_string());
+    let names = names.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+    loop {
+        for pair in names.chunks_exact(2) {
+            sys::exchange(&pair[0], &pair[1]).map_err(|e| e.to_string())?;
+        }
     }
 }
 

@@ -179,6 +179,66 @@ pub fn clocks() -> (i64, i64) {
     (read(libc::CLOCK_BOOTTIME), read(libc::CLOCK_MONOTONIC))
 }
 
+/// Take the read-only flag from the mount of an open file.
+pub fn make_writable(file: &std::fs::File) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    const MOUNT_ATTR_RDONLY: u64 = 1;
+    // struct mount_attr of linux/mount.h: set, clear, propagation, userns_fd.
+    let attr: [u64; 4] = [0, MOUNT_ATTR_RDONLY, 0, 0];
+    // SAFETY: the empty path and the attributes outlive the call, and their size is passed.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            attr.as_ptr(),
+            size_of_val(&attr),
+        )
+    };
+    check(rc).map(drop)
+}
+
+/// A clone of the mount of `from`, attached over `to`; neither is followed if it is a link.
+pub fn mount_over(from: &std::ffi::CStr, to: &std::ffi::CStr) -> io::Result<()> {
+    const OPEN_TREE_CLONE: c_int = 1;
+    const MOVE_MOUNT_F_EMPTY_PATH: c_int = 4;
+    let flags = OPEN_TREE_CLONE | libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the path is a string that outlives the call.
+    let tree =
+        check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, from.as_ptr(), flags) })?;
+    // SAFETY: both paths are strings that outlive the call.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree,
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    check(rc).map(drop)
+}
+
+/// PTRACE_SEIZE, and wait until the process has stopped. (PTRACE_ATTACH stops it by a signal,
+/// which may come after that of an execve, and so after the end of the trace.)
+pub fn attach(pid: u32) -> io::Result<()> {
+    let pid = pid as libc::pid_t;
+    for request in [libc::PTRACE_SEIZE, libc::PTRACE_INTERRUPT] {
+        // SAFETY: the requests take no address.
+        check(unsafe { libc::ptrace(request, pid, 0usize, 0usize) }.into())?;
+    }
+    // SAFETY: without a place for the status nothing is written.
+    check(unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) }.into()).map(drop)
+}
+
+/// PTRACE_DETACH; a process that is gone is no matter.
+pub fn detach(pid: u32) {
+    // SAFETY: the request takes no address, and a signal number of zero.
+    unsafe { libc::ptrace(libc::PTRACE_DETACH, pid as libc::pid_t, 0usize, 0usize) };
+}
+
 /// renameat2(2) with RENAME_EXCHANGE, which not every libc has.
 pub fn exchange(a: &std::ffi::CStr, b: &std::ffi::CStr) -> io::Result<()> {
     const RENAME_EXCHANGE: c_int = 2;

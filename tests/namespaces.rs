@@ -75,6 +75,47 @@ both_views! {
         }
     }
 
+    fn any_two_kinds_are_new_without_the_others_or_not_with_them(t) {
+        t.only_orlop("runc 1.1 has no time namespaces, and a container needs a mount namespace");
+        let kinds: Vec<(&str, &str)> = KINDS.iter().copied().chain([("user", "user"), ("time", "time")]).collect();
+        let mut sets: Vec<u32> = vec![0];
+        for a in 0..kinds.len() {
+            sets.extend((a..kinds.len()).map(|b| 1 << a | 1 << b));
+        }
+        sets.extend(sets.clone().iter().map(|set| !set & 0xff));
+        for set in sets {
+            let asked: Vec<&(&str, &str)> =
+                (0..).zip(&kinds).filter(|(bit, _)| set >> bit & 1 == 1).map(|(_, kind)| kind).collect();
+            let has = |name: &str| asked.iter().any(|(kind, _)| *kind == name);
+            let bundle = t.bundle(&["sleep"], |config| {
+                let names: Vec<&str> = asked.iter().map(|(kind, _)| *kind).filter(|kind| *kind != "user").collect();
+                set_namespaces(config, &names);
+                if has("user") {
+                    add_user_namespace(config, 200_000);
+                }
+                if !has("uts") {
+                    config.as_object_mut().unwrap().remove("hostname");
+                }
+                config["mounts"] = json!([]);
+                config["root"]["readonly"] = json!(false);
+                config["linux"]["maskedPaths"] = json!([]);
+                config["linux"]["readonlyPaths"] = json!([]);
+                if has("mount") {
+                    push(config, "/mounts", json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}));
+                }
+            });
+            let container = t.start(&bundle);
+            container.wait_for_output("ready");
+            let pid = container.pid().to_string();
+            for (kind, file) in &kinds {
+                let new = namespace_of(&pid, file) != namespace_of("self", file);
+                assert_eq!(new, has(kind), "{kind} namespace, asked for were {asked:?}");
+            }
+            container.exec(&[], &["exit", "7"]).expect_code(7);
+            container.delete_force().expect_ok();
+        }
+    }
+
     fn the_program_is_pid_1_of_a_new_pid_namespace(t) {
         let report = t.report_with(|_| {});
         assert_eq!((&report["pid"], &report["ppid"]), (&json!(1), &json!(0)));
@@ -254,11 +295,11 @@ both_views! {
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let pipe = pipe.to_str().unwrap();
         for (kind, path, why) in [
-            ("network", "/proc/self/ns/uts", "is a uts namespace, not a network one"),
-            ("pid", "/proc/self/ns/user", "is a user namespace, not a pid one"),
-            ("network", "/dev/null", "is not a network namespace"),
-            ("time", "/etc", "is not a time namespace"),
-            ("ipc", pipe, "is not a ipc namespace"),
+            ("network", "/proc/self/ns/uts", "is a namespace of type uts, not network"),
+            ("pid", "/proc/self/ns/user", "is a namespace of type user, not pid"),
+            ("network", "/dev/null", "is not a namespace of type network"),
+            ("time", "/etc", "is not a namespace of type time"),
+            ("ipc", pipe, "is not a namespace of type ipc"),
             ("user", "/nowhere", "no such file or directory"),
         ] {
             if t.runtime.is_reference && (path == pipe || kind == "time" || kind == "user") {

@@ -102,18 +102,15 @@ fn open(entry: &JoinNamespace) -> Result<Opened> {
             join: entry.clone(),
         }),
         Ok(kind) => {
-            let other = NamespaceKind::ALL
-                .into_iter()
-                .find(|k| clone_flag(*k) == kind);
+            let mut kinds = NamespaceKind::ALL.into_iter();
+            let other = kinds.find(|k| clone_flag(*k) == kind);
             let other = other.map_or("unknown", NamespaceKind::name);
-            let problem = format!(
-                "{} is a {other} namespace, not a {name} one",
-                path.display()
-            );
+            let path = path.display();
+            let problem = format!("{path} is a namespace of type {other}, not {name}");
             Err(Error::invalid(problem))
         }
         Err(_) => {
-            let problem = format!("{} is not a {name} namespace", path.display());
+            let problem = format!("{} is not a namespace of type {name}", path.display());
             Err(Error::invalid(problem))
         }
     }

@@ -379,19 +379,6 @@ both_views! {
         }
     }
 
-    fn nothing_is_left_open_for_the_program(t) {
-        begin(t);
-        let dir = volume(t, "volume", 1000, 1000);
-        let plain = t.report_with(|_| {});
-        let report = look(t, &[], |config| {
-            add_user_namespace(config, FIRST);
-            add_mount(config, "/m", "bind", &dir, &["bind", "idmap"]);
-            add_mapped(config, "/n", &dir, &["bind", "idmap"], &[(1000, FIRST, 1)]);
-        });
-        let numbers = |report: &Probe| report["fds"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(numbers(&report), numbers(&plain));
-    }
-
     fn a_filesystem_that_takes_no_part_is_refused_by_the_mounts_field(t) {
         begin(t);
         for users in [false, true] {
@@ -526,5 +513,26 @@ both_views! {
             seen(&report, "/plain/file", plain, plain);
         }
         outer.end();
+    }
+
+    fn a_kernel_that_maps_no_mounts_is_named_as_the_reason(t) {
+        begin(t);
+        let dir = volume(t, "volume", 1000, 1000);
+        // Linux 5.2 to 5.11, and before.
+        for calls in ["mount_setattr", "mount_setattr,open_tree,move_mount"] {
+            for users in [false, true] {
+                let bundle = bundle(t, &["exit", "0"], |config| {
+                    if users {
+                        add_user_namespace(config, FIRST);
+                    }
+                    add_mapped(config, "/m", &dir, &["bind", "idmap"], &[(1000, 0, 1)]);
+                });
+                let place = bundle.config["mounts"].as_array().unwrap().len() - 1;
+                let old = t.runtime.without(calls);
+                old.call(&["run", "--bundle", bundle.path(), &bundle.id])
+                    .expect_error("rootfs at \"/m\": map the ids of the mount: function not implemented")
+                    .expect_words(&format!("/mounts/{place}) (id-mapped mounts need Linux 5.12)"));
+            }
+        }
     }
 }

@@ -134,6 +134,23 @@ both_views! {
         }
     }
 
+    fn a_source_on_an_earlier_mount_is_found_by_way_of_a_link_of_the_host(t) {
+        t.only_orlop("runc 1.1 opens all sources before the first mount");
+        for users in [false, true] {
+            let mut bundle = early(t, &["read", "/target/file"], "early/deep", &["bind"]);
+            let link = t.dir.join(format!("link-{users}"));
+            symlink(&bundle.dir, &link).unwrap();
+            bundle.edit(|config| {
+                if users {
+                    add_user_namespace(config, 200_000);
+                }
+                let entry = config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+                entry["source"] = json!(link.join("rootfs/early/deep"));
+            });
+            assert_eq!(t.run(&bundle).expect_ok().stdout, "of the mount\n");
+        }
+    }
+
     fn the_rootfs_itself_is_a_source(t) {
         t.only_orlop("runc 1.1 opens all sources before the first mount");
         for (users, option, seen) in [(false, "rbind", "of the mount"), (false, "bind", "of the rootfs"),

@@ -12,9 +12,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::wait::waitpid;
+use nix::unistd::close;
 
 use super::idmap;
 use crate::error::{Error, Result, Step};
+use crate::init::channel::Channel;
 use crate::init::mounts;
 use crate::plan::{IdMapping, Mount, MountIdMap, Plan};
 use crate::procfs::ProcFs;
@@ -103,10 +105,16 @@ impl<'a> Mapper<'a> {
 
 /// A new user namespace with these maps, in which nobody lives.
 ///
-/// The child that brings it into being ends at once. Until it is reaped it has its credentials
-/// still, and with them the namespace, so that nothing has to be kept alive or told to end.
+/// The child that brings it into being waits for our end of a line to close, by our death if
+/// need be. It may not end before: the files of a zombie belong to the host's root alone, and
+/// we may be the root of a user namespace.
 fn namespace_with((uids, gids): Maps, mount: &Mount) -> Result<OwnedFd> {
-    let child = || process::exit_now(0);
+    let (ours, theirs) = Channel::pair()?;
+    let child = || {
+        let _ = close(ours.raw_fd());
+        let _ = theirs.receive();
+        process::exit_now(0)
+    };
     let (pid, _) = clone::clone3(libc::CLONE_NEWUSER as u64, None, child)
         .step("make a user namespace for an id mapping")?;
     let fill = || {
@@ -120,6 +128,7 @@ fn namespace_with((uids, gids): Maps, mount: &Mount) -> Result<OwnedFd> {
         File::open(&path).step_on("open the user namespace", path)
     };
     let namespace = fill();
+    drop(ours);
     let _ = waitpid(pid, None);
     Ok(namespace?.into())
 }

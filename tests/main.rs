@@ -18,6 +18,7 @@ mod harness;
 mod hooks;
 mod host;
 mod idmap;
+mod intel_rdt;
 mod kill;
 mod libseccomp;
 mod lifecycle;

@@ -204,9 +204,12 @@ both_views! {
     fn a_device_that_does_not_exist_is_refused(t) {
         network(t, &["d0"]);
         dress("d0");
-        refused(t, &t.bundle(&["exit", "0"], devices(json!({"d0": {}, "nope": {}}))))
+        let output = refused(t, &t.bundle(&["exit", "0"], devices(json!({"d0": {}, "nope": {}}))));
+        output
             .expect_words("link not found for interface nope on runtime namespace")
             .expect_words("/linux/netDevices/nope");
+        // Before anything was made.
+        assert!(!output.stderr.contains("container init"), "{output}");
     }
 
     fn a_device_that_cannot_move_is_left_as_it_was(t) {

@@ -12,6 +12,9 @@ use crate::plan::escape;
 /// index or key; the kinds are for the tests.
 const FIELDS: &str = include_str!("fields.txt");
 
+/// Of older versions, and acted on as what has taken their place (see `repair`).
+const OLDER: [&str; 2] = ["/linux/intelRdt/enableCMT", "/linux/intelRdt/enableMBM"];
+
 /// Log the unknown keys of `text`, if anybody wants to see them. `within` is the pointer of
 /// the field that the text is the value of: empty for a config.json, `/process` for a process.
 pub fn show(text: &[u8], name: &str, within: &str) {
@@ -32,7 +35,9 @@ pub fn show(text: &[u8], name: &str, within: &str) {
 fn unknown(value: &Value, within: &str) -> Vec<String> {
     let fields: Vec<&str> = FIELDS
         .lines()
-        .filter_map(|line| line.split(' ').next()?.strip_prefix(within))
+        .filter_map(|line| line.split(' ').next())
+        .chain(OLDER)
+        .filter_map(|field| field.strip_prefix(within))
         .collect();
     let mut found = Vec::new();
     walk(value, &fields, "", &mut found);
@@ -87,12 +92,13 @@ mod tests {
             "hostName": "a slip",
             "process": {"args": ["sh"], "user": {"uid": 0, "shell": "/bin/sh"}},
             "mounts": [{"destination": "/a"}, {"destination": "/b", "a/b": {"c": 1}}],
-            "linux": {"sysctl": {"net.ipv4.ip_forward": "1"}, "uidMappings": [], "resources": {
+            "linux": {"intelRdt": {"enableCMT": true, "enableX": 1}, "sysctl": {"net.ipv4.ip_forward": "1"}, "uidMappings": [], "resources": {
                 "rdma": {"mlx5": {"hcaHandles": 1, "hcaThings": 2}}, "memory": null}},
             "windows": {"credentialSpec": {"CmsPlugins": ["ActiveDirectory"]}}
         });
         let expected = [
             "/hostName",
+            "/linux/intelRdt/enableX",
             "/linux/resources/rdma/mlx5/hcaThings",
             "/mounts/1/a~1b",
             "/process/user/shell",

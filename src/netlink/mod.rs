@@ -215,12 +215,12 @@ impl Route {
             let datagram = buffer.get(..length).unwrap_or_default();
             for reply in replies(datagram).filter(|reply| reply.sequence == sequence) {
                 match i32::from(reply.kind) {
-                    libc::NLMSG_ERROR => {
+                    // Each begins with an errno.
+                    libc::NLMSG_ERROR | libc::NLMSG_DONE => {
                         return reply
                             .verdict()
                             .map_err(|(errno, reason)| Refused { errno, reason });
                     }
-                    libc::NLMSG_DONE => return Ok(()),
                     _ => each(reply),
                 }
                 if i32::from(reply.flags) & libc::NLM_F_MULTI == 0 {

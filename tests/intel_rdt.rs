@@ -9,6 +9,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::support::bundle::{add_user_namespace, push, set_namespaces};
 use crate::support::leaks::Snapshot;
 use crate::support::{Bundle, Container, Output, Test, View, both_views, view, wait_until};
 
@@ -102,9 +103,14 @@ impl<'t> Resctrl<'t> {
     }
 
     fn create(&self, rdt: Value) -> Container<'t> {
-        let bundle = self
-            .test
-            .bundle(&["sleep"], |config| config["linux"]["intelRdt"] = rdt);
+        self.create_with(rdt, |_| {})
+    }
+
+    fn create_with(&self, rdt: Value, edit: impl FnOnce(&mut Value)) -> Container<'t> {
+        let bundle = self.test.bundle(&["sleep"], |config| {
+            config["linux"]["intelRdt"] = rdt;
+            edit(config);
+        });
         let created = self.try_create(&bundle);
         created.expect_ok();
         Container::adopt(self.test, &bundle.id, created)
@@ -184,6 +190,28 @@ both_views! {
         resctrl.end(&container);
         assert!(!resctrl.path(id).exists());
         remove(&resctrl.root);
+    }
+
+    fn a_user_namespace_does_not_keep_init_out(t) {
+        let resctrl = Resctrl::of_cgroups(t);
+        let container = resctrl.create_with(json!({}), |config| add_user_namespace(config, 200_000));
+        let list = fs::read_to_string(format!("/proc/{}/cgroup", container.pid())).unwrap();
+        assert_eq!(group_in(&list), container.id);
+        resctrl.end(&container);
+        remove(&resctrl.root);
+    }
+
+    fn a_joined_pid_namespace_does_not_keep_init_out(t) {
+        let resctrl = Resctrl::of_files(t);
+        let other = t.sleeper(|_| {});
+        let container = resctrl.create_with(json!({"closID": "gold"}), |config| {
+            set_namespaces(config, &["mount", "ipc", "uts", "network"]);
+            let path = format!("/proc/{}/ns/pid", other.pid());
+            push(config, "/linux/namespaces", json!({"type": "pid", "path": path}));
+        });
+        assert_eq!(resctrl.read("gold/tasks"), "0");
+        resctrl.end(&container);
+        other.end();
     }
 
     fn a_monitoring_group_comes_and_goes_with_the_container(t) {

@@ -13,7 +13,7 @@
 //! A container that ends gives physical devices back by the kernel's own doing, and virtual
 //! ones end with it (config-linux.md, "Namespace Lifecycle and Container Termination"). A create
 //! that fails is another matter: then they are put back where and as they were, but for routes
-//! and addresses that are not permanent.
+//! and addresses that are not permanent. One that is killed leaves them to the kernel, too.
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::support::bundle::push;
 use crate::support::probe::{self, Probe};
 use crate::support::runtime::Output;
 use crate::support::{Test, View, both_views, wait_until};
@@ -178,6 +179,17 @@ both_views! {
         let report = Probe::parse(&home.call(&["exec", &home.id, "/probe", "report"]));
         assert_eq!(report["oom_score_adj"], "321");
         home.call(&["delete", "--force", &home.id]).expect_ok();
+    }
+
+    fn a_time_namespace_of_a_user_has_its_offsets(t) {
+        t.only_orlop("runc 1.1 has no time namespaces");
+        let home = Home::new(t, &["report"], |config| {
+            push(config, "/linux/namespaces", json!({"type": "time"}));
+            config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 70000}});
+        });
+        let report = Probe::parse(&home.run(&[]));
+        let offsets = report["timens_offsets"].as_str().unwrap();
+        assert!(offsets.contains("70000"), "{offsets}");
     }
 
     fn groups_that_a_user_may_not_set_are_refused_by_name(t) {

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use serde_json::{Value, json};
 
 use crate::support::bundle::{add_mount, add_user_namespace, push, set_capabilities};
-use crate::support::{Container, both_views, probe};
+use crate::support::{Container, Probe, both_views, probe};
 
 /// The host's id of 0 inside.
 const FIRST: u32 = 200_000;
@@ -187,6 +187,32 @@ both_views! {
         assert_eq!(report["namespaces"]["user"], json!(link));
         assert_eq!(report["uid"], json!([0, 0, 0, 0]));
         container.end();
+    }
+
+    fn a_time_namespace_in_a_user_namespace_has_its_offsets(t) {
+        t.only_orlop("runc 1.1 has no time namespaces");
+        let offsets = |config: &mut Value| {
+            push(config, "/linux/namespaces", json!({"type": "time"}));
+            config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 70000, "nanosecs": 5}});
+        };
+        let seen = |report: Probe| {
+            let text = report["timens_offsets"].as_str().unwrap().to_owned();
+            text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let expected = ["monotonic", "0", "0", "boottime", "70000", "5"];
+        let report = t.report_with(|config| {
+            mapped(config);
+            offsets(config);
+        });
+        assert_eq!(seen(report), expected);
+        let owner = t.sleeper(mapped);
+        let report = t.report_with(|config| {
+            let path = format!("/proc/{}/ns/user", owner.pid());
+            push(config, "/linux/namespaces", json!({"type": "user", "path": path}));
+            offsets(config);
+        });
+        assert_eq!(seen(report), expected);
+        owner.end();
     }
 
     fn a_user_namespace_is_joined_by_path(t) {

@@ -211,8 +211,10 @@ fn enter_cgroup_and_namespaces(plan: &Plan, handed: &mut Handed) -> Result<()> {
     let has_user_namespace = plan.namespaces.is_new(NamespaceKind::User);
     if has_user_namespace {
         // The right to set the OOM score is gone by now; the parent does it with the maps.
-        namespaces::become_root_of_user_namespace(&handed.channel, handed.rootless)?;
+        let (channel, rootless) = (&handed.channel, handed.rootless);
+        namespaces::become_root_of_user_namespace(&plan.namespaces, channel, rootless)?;
     } else {
+        namespaces::new_time_namespace(&plan.namespaces)?;
         if handed.in_joined_user_namespace {
             namespaces::become_root()?;
             sys::process::set_dumpable(false).step("become undumpable")?;

@@ -68,14 +68,19 @@ pub fn join_all_of(init: &OwnedFd, kinds: impl Iterator<Item = NamespaceKind>) -
     setns(init.as_fd(), CloneFlags::from_bits_retain(flags)).step("join the container's namespaces")
 }
 
-/// In a new user namespace: have the parent write the id maps, then become its root. Nothing
-/// may be mounted or made before.
-pub fn become_root_of_user_namespace(channel: &Channel, rootless: bool) -> Result<()> {
+/// In a new user namespace: make its time namespace, have the parent write the id maps, then
+/// become its root. Nothing may be mounted or made before.
+pub fn become_root_of_user_namespace(
+    namespaces: &Namespaces,
+    channel: &Channel,
+    rootless: bool,
+) -> Result<()> {
     // A rootless parent may write the maps only of a process that it could ptrace. So could
     // others then, if they see us: whoever has our uid owns the new namespace.
     if rootless {
         process::set_dumpable(true).step("become dumpable")?;
     }
+    new_time_namespace(namespaces)?;
     channel.send(&Message::MapIds)?;
     channel.wait_for_go()?;
     become_root()?;
@@ -88,9 +93,8 @@ pub fn become_root() -> Result<()> {
     process::set_uid(0).step("become user 0 of the user namespace")
 }
 
-/// Ipc (in a user namespace, `mapped`), cgroup and time namespaces. The cgroup namespace has its
-/// root where the caller is, so this comes after the cgroups are joined; the offsets of the time
-/// namespace are written before anything enters it, which the execve at the end does.
+/// Ipc (in a user namespace, `mapped`) and cgroup namespaces. The cgroup namespace has its root
+/// where the caller is, so this comes after the cgroups are joined.
 pub fn unshare_late(namespaces: &Namespaces, cgroup_is_new: bool, mapped: bool) -> Result<()> {
     if namespaces.new.contains(&NamespaceKind::Ipc) && mapped {
         unshare(CloneFlags::CLONE_NEWIPC).step("unshare the ipc namespace")?;
@@ -98,20 +102,28 @@ pub fn unshare_late(namespaces: &Namespaces, cgroup_is_new: bool, mapped: bool) 
     if namespaces.new.contains(&NamespaceKind::Cgroup) && !cgroup_is_new {
         unshare(CloneFlags::CLONE_NEWCGROUP).step("unshare the cgroup namespace")?;
     }
-    if namespaces.new.contains(&NamespaceKind::Time) {
-        unshare(CloneFlags::from_bits_retain(CLONE_NEWTIME))
-            .step("unshare the time namespace")
-            .map_err(|e| e.with_hint("time namespaces need Linux 5.6"))?;
-        if !namespaces.time_offsets.is_empty() {
-            let lines: String = namespaces
-                .time_offsets
-                .iter()
-                .map(|o| format!("{} {} {}\n", o.clock, o.secs, o.nanosecs))
-                .collect();
-            ProcFs::host()?
-                .write("self/timens_offsets", &lines)
-                .map_err(|e| e.with_field("/linux/timeOffsets"))?;
-        }
-    }
     Ok(())
+}
+
+/// The offsets of a new time namespace are written before anything enters it, which the execve
+/// at the end does. In procfs our files are the host's root's, as we are undumpable: so this
+/// comes while we still are that user, and not the root of a user namespace.
+pub fn new_time_namespace(namespaces: &Namespaces) -> Result<()> {
+    if !namespaces.new.contains(&NamespaceKind::Time) {
+        return Ok(());
+    }
+    unshare(CloneFlags::from_bits_retain(CLONE_NEWTIME))
+        .step("unshare the time namespace")
+        .map_err(|e| e.with_hint("time namespaces need Linux 5.6"))?;
+    if namespaces.time_offsets.is_empty() {
+        return Ok(());
+    }
+    let lines: String = namespaces
+        .time_offsets
+        .iter()
+        .map(|o| format!("{} {} {}\n", o.clock, o.secs, o.nanosecs))
+        .collect();
+    ProcFs::host()?
+        .write("self/timens_offsets", &lines)
+        .map_err(|e| e.with_field("/linux/timeOffsets"))
 }

@@ -10,6 +10,7 @@ mod cgroups;
 mod options;
 mod remount;
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -17,7 +18,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::readlinkat;
 use nix::mount::MsFlags;
-use nix::sys::stat::SFlag;
+use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::fchdir;
 
@@ -92,11 +93,19 @@ fn filesystem(
     data: &str,
     around: &Around,
 ) -> Result<Option<OwnedFd>> {
+    let mut data = Cow::from(data);
     let target = if ORDINARY_ONLY.contains(&fstype) {
         root.ordinary_directory(&mount.target, fstype)?
+    } else if fstype == "tmpfs" && !has_mode(&data) {
+        let found = root.find(&mount.target)?;
+        if let Some(found) = &found {
+            data = like_the_covered(found.as_fd(), &data)?.into();
+        }
+        found.map_or_else(|| root.find_or_make(&mount.target, Make::Directory), Ok)?
     } else {
         root.find_or_make(&mount.target, Make::Directory)?
     };
+    let data = data.as_ref();
     proc_targets::check(root, mount, target.as_fd(), || Ok(fstype == "proc"))?;
     // Directories for later mounts and devices are still to be made in it.
     let late = mount.flags & libc::MS_RDONLY != 0
@@ -132,6 +141,18 @@ fn filesystem(
         Err(Errno::ENOTDIR) => Err(wrong_kind()),
         other => other.step(format!("mount a {fstype}")).map(|()| None),
     }
+}
+
+fn has_mode(data: &str) -> bool {
+    data.split(',').any(|option| option.starts_with("mode="))
+}
+
+/// A tmpfs whose mode the config does not give has that of the directory that it covers, as with
+/// runc, so that an image's /tmp stays open to all and its /root does not become so.
+fn like_the_covered(directory: BorrowedFd, data: &str) -> Result<String> {
+    let stat = fstat(directory).step("look at the target")?;
+    let comma = if data.is_empty() { "" } else { "," };
+    Ok(format!("mode={:04o}{comma}{data}", stat.st_mode & 0o7777))
 }
 
 /// A mount on `/` is what the container's root is from then on.

@@ -58,6 +58,25 @@ both_views! {
         }
     }
 
+    fn the_callers_groups_are_kept_by_crun_s_annotation(t) {
+        t.only_orlop("runc has no such annotation");
+        for (value, kept) in [("1", json!([41, 42])), ("0", json!([5]))] {
+            let bundle = t.bundle(&["report"], |config| {
+                config["annotations"]["run.oci.keep_original_groups"] = json!(value);
+                config["process"]["user"]["additionalGids"] = json!([5]);
+            });
+            let inner = t.runtime.command(&["run", "--bundle", bundle.path(), &bundle.id]);
+            let mut command = std::process::Command::new("setpriv");
+            command.args(["--groups", "41,42"]);
+            command.arg(inner.get_program()).args(inner.get_args());
+            let output = t.runtime.finish(command);
+            assert_eq!(Probe::parse(&output)["groups"], kept, "{value}");
+            if value == "1" {
+                output.expect_words("/process/user/additionalGids");
+            }
+        }
+    }
+
     fn the_umask_is_0022_when_the_config_has_none(t) {
         let report = run_after(t, "umask 0007", |_| {});
         assert_eq!(report["umask"], "0022");

@@ -14,7 +14,7 @@ use super::argv::FlagsEnd;
 use super::help::commit;
 use super::verb::{Count, Verb};
 use crate::error::{Error, Result};
-use crate::plan::{self, NamespaceKind};
+use crate::plan::{self, KEEP_GROUPS, NamespaceKind};
 use crate::seccomp::arch;
 use crate::sys::seccomp;
 
@@ -162,7 +162,12 @@ const POLICY_FLAGS: [&str; 3] = [
 
 /// Annotations of a config that can change what a runtime does, for callers that let others
 /// write them: the list of the peers, whether or not this build reads them yet.
-const UNSAFE_ANNOTATIONS: [&str; 3] = ["bundle", "org.systemd.property.", "org.criu.config"];
+const UNSAFE_ANNOTATIONS: [&str; 4] = [
+    "bundle",
+    "org.systemd.property.",
+    "org.criu.config",
+    KEEP_GROUPS,
+];
 
 /// The runc whose behaviour this build answers for, for callers that only know that name.
 const LIKE_RUNC: &str = "1.5.0";

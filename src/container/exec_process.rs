@@ -5,7 +5,7 @@ use super::state::State;
 use crate::bundle;
 use crate::error::{Error, Result, Target};
 use crate::host::Host;
-use crate::plan::{self, IdMapping, NamespaceKind, Namespaces, Process, capabilities};
+use crate::plan::{self, IdMapping, NamespaceKind, Namespaces, Process, User, capabilities};
 
 /// Plan the process; pure but for the file that `--process` names.
 pub fn plan(state: &State, options: &Exec, host: &Host) -> Result<Process> {
@@ -31,8 +31,12 @@ pub fn plan(state: &State, options: &Exec, host: &Host) -> Result<Process> {
     for warning in warnings {
         log::warn!("{warning}");
     }
-    // What `linux` of config.json gives to each process of the container.
+    // What `linux` of config.json gives to each process of the container, and its annotations.
     Ok(Process {
+        user: User {
+            keep_groups: base.user.keep_groups,
+            ..planned.user
+        },
         seccomp: base.seccomp.clone(),
         personality: base.personality,
         memory_policy: base.memory_policy.clone(),

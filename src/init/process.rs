@@ -284,6 +284,9 @@ fn unmapped(error: Error) -> Error {
 }
 
 fn set_groups(process: &Process) -> Result<()> {
+    if process.user.keep_groups {
+        return Ok(());
+    }
     let groups = &process.user.additional_gids;
     match sys::set_groups(groups) {
         // A user namespace whose maps an unprivileged user wrote: groups are what they were,

@@ -12,8 +12,8 @@ use oci_spec::runtime as oci;
 use serde::Serialize;
 
 use super::{
-    NamespaceKind, Namespaces, Plan, Rootfs, capabilities, cgroup, devices, hooks, intel_rdt,
-    mounts, namespaces, net_devices, paths, process, scheduling, sysctl,
+    KEEP_GROUPS, NamespaceKind, Namespaces, Plan, Rootfs, capabilities, cgroup, devices, hooks,
+    intel_rdt, mounts, namespaces, net_devices, paths, process, scheduling, sysctl,
 };
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};
@@ -308,6 +308,14 @@ fn process_of(
         ));
     };
     let mut plan = process::plan(entry, super::IN_CONFIG, namespaces, host, warnings)?;
+    let annotation = spec.annotations().as_ref().and_then(|a| a.get(KEEP_GROUPS));
+    plan.user.keep_groups = annotation.is_some_and(|value| value == "1");
+    if plan.user.keep_groups && !plan.user.additional_gids.is_empty() {
+        warnings.push(format!(
+            "the supplementary groups stay as they are, by the annotation {KEEP_GROUPS} \
+             (config.json: /process/user/additionalGids)"
+        ));
+    }
     if let Some(linux) = spec.linux() {
         plan.personality = linux
             .personality()

@@ -391,6 +391,9 @@ pub struct User {
     pub uid: u32,
     pub gid: u32,
     pub additional_gids: Vec<u32>,
+    /// The supplementary groups stay those of the runtime's caller, by [`KEEP_GROUPS`].
+    #[serde(default)]
+    pub keep_groups: bool,
     pub umask: Option<u32>,
 }
 
@@ -529,6 +532,9 @@ pub struct Hooks {
     pub poststart: Vec<Hook>,
     pub poststop: Vec<Hook>,
 }
+
+/// crun's annotation, which Podman sets for `--group-add keep-groups`; its value is `1`.
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hook {

@@ -221,6 +221,7 @@ fn user(user: &oci::User, at: &str, namespaces: &Namespaces) -> Result<User> {
         uid: user.uid(),
         gid: user.gid(),
         additional_gids: groups.to_vec(),
+        keep_groups: false,
         umask: user.umask(),
     })
 }

@@ -391,6 +391,19 @@ both_views! {
         t.run(&bundle).expect_error("bind mounts cannot have any filesystem-specific options applied");
     }
 
+    fn options_of_a_tmpfs_are_left_out_of_a_bind(t) {
+        let source = shared(t, "shared");
+        let bundle = t.bundle(&["report", "--read", "/tmp/file"], |config| {
+            add_mount(config, "/tmp", "", &source, &["nosuid", "mode=755", "size=1k", "bind"]);
+        });
+        let report = t.report(&bundle);
+        assert_eq!(report["read"]["/tmp/file"], "from the host");
+        assert!(report.options("/tmp").contains("nosuid"));
+        if !t.runtime.is_reference {
+            t.run(&bundle).expect_words("mode=755").expect_words("size=1k");
+        }
+    }
+
     fn a_filesystem_that_does_not_exist_is_refused_with_its_name(t) {
         let bundle = t.bundle(&["exit", "0"], |config| {
             add_mount(config, "/tmp", "nonsensefs", "nothing", &[]);

@@ -131,7 +131,8 @@ fn kind(
 ) -> Result<MountKind> {
     let source = Path::new(source_text(entry));
     paths::no_nul_path(source, || format!("{field}/source"))?;
-    if let Some((index, _)) = options.data.first().filter(|_| options.bind.is_some()) {
+    let mut data = options.data.iter().filter(|_| options.bind.is_some());
+    if let Some((index, _)) = data.find(|(_, word)| !is_of_tmpfs(word)) {
         return Err(Error::field(
             format!("{field}/options/{index}"),
             "bind mounts cannot have any filesystem-specific options applied",
@@ -217,6 +218,20 @@ fn warn_of_what_binds_cannot_have(
              (config.json: {field}/options/{index})"
         ));
     }
+    for (index, word) in &options.data {
+        warnings.push(format!(
+            "mount option {word:?} has no effect on a bind: it is one of tmpfs \
+             (config.json: {field}/options/{index})"
+        ));
+    }
+}
+
+/// Templates that give the options of their tmpfs to each mount are old and many, the
+/// specification's own validation among them. A bind loses nothing with these; whatever else is
+/// not for a bind, somebody may have meant.
+fn is_of_tmpfs(word: &str) -> bool {
+    let key = word.split_once('=').map(|(key, _)| key);
+    matches!(key, Some("mode" | "size" | "nr_blocks" | "nr_inodes"))
 }
 
 fn check_links(what: &MountKind, links: Links, field: &str) -> Result<()> {

@@ -58,7 +58,7 @@ fn a_relative_destination_is_warned_of_and_made_absolute() {
 fn what_cannot_be_mounted_is_refused_by_name() {
     for (mount, pointer, words) in [
         (
-            json!({"destination": "/d", "source": "/s", "options": ["bind", "size=1"]}),
+            json!({"destination": "/d", "source": "/s", "options": ["bind", "acl=1"]}),
             "/mounts/0/options/1",
             "bind mounts cannot have any filesystem-specific options applied",
         ),
@@ -205,6 +205,8 @@ fn what_a_bind_cannot_have_is_warned_of() {
         "nolazytime",
         "mand",
         "iversion",
+        "mode=755",
+        "size=1k",
     ] {
         let told = warnings(json!(["bind", word]));
         assert_eq!(told.len(), 1, "{word}");

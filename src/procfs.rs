@@ -64,6 +64,18 @@ impl ProcFs {
             .step_on("write", Path::new("/proc").join(path))
     }
 
+    /// The namespace that the caller is in, by its name below `/proc/self/ns`.
+    pub fn own_namespace(&self, name: &str) -> Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        nix::fcntl::openat(
+            &self.root,
+            &*format!("self/ns/{name}"),
+            flags,
+            Mode::empty(),
+        )
+        .step_on("open", Path::new("/proc/self/ns").join(name))
+    }
+
     fn write_file(&self, path: &str, text: &str) -> Result<(), Errno> {
         let how = OpenHow::new()
             .flags(OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY)

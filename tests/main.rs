@@ -37,6 +37,7 @@ mod rootfs;
 mod rootless;
 mod scheduling;
 mod seccomp;
+mod shared_mounts;
 mod sources;
 mod support;
 mod sysctl;

@@ -17,6 +17,7 @@ use super::middle::clone_through;
 use super::options::Exec;
 use super::process::{KILL_TIME, Process};
 use super::publish;
+use super::state::State;
 use super::status::Status;
 use super::store::Store;
 use crate::cgroup::Cgroup;
@@ -24,10 +25,10 @@ use crate::error::{Error, Kind, Result, Step};
 use crate::fd_socket;
 use crate::host::Host;
 use crate::init::channel::{Channel, Message};
-use crate::init::exec as inside;
+use crate::init::exec::{self as inside, Chroot};
 use crate::intel_rdt::Running;
-use crate::plan;
 use crate::plan::capabilities::SYS_ADMIN;
+use crate::plan::{self, NamespaceKind};
 use crate::seal::Sealed;
 use crate::sys::process::set_affinity;
 
@@ -70,7 +71,7 @@ pub fn exec(
             .try_clone_to_owned()
             .step("duplicate a pidfd")?,
         namespaces: &state.orlop.namespaces,
-        chroot: state.chroot(),
+        chroot: chroot(&state, &init)?,
         privileged: host.capabilities() & SYS_ADMIN != 0,
         container_id: &state.id,
         console,
@@ -99,6 +100,18 @@ pub fn exec(
     match foreground {
         Some(foreground) => foreground.wait(&child),
         None => Ok(0),
+    }
+}
+
+/// Where the mount namespace is shared, init's root is one that no path leads to; in a user
+/// namespace it is the rootfs as it is.
+fn chroot<'a>(state: &'a State, init: &Process) -> Result<Option<Chroot<'a>>> {
+    match state.chroot() {
+        Some(path) if state.orlop.namespaces.contains(&NamespaceKind::User) => {
+            Ok(Some(Chroot::Path(path)))
+        }
+        Some(_) => Ok(Some(Chroot::Held(init.root()?.ok_or_else(stopped)?))),
+        None => Ok(None),
     }
 }
 

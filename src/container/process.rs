@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::PollTimeout;
+use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
@@ -76,6 +78,18 @@ impl Process {
     /// For setns(2), poll(2) and to be handed over.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// Its root directory; `None` when it has ended.
+    pub fn root(&self) -> Result<Option<OwnedFd>> {
+        let path = format!("/proc/{}/root", self.pid);
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let root = nix::fcntl::open(&*path, flags, Mode::empty());
+        // If it lives now, the number was its own when the path was opened.
+        if !is_alive(self.pid.as_raw(), self.start)? {
+            return Ok(None);
+        }
+        root.step_on("open the root of a process", path).map(Some)
     }
 
     /// Send a signal by number; that it has ended meanwhile is "container not running".

@@ -6,7 +6,7 @@
 //! that still holds something of the host.
 
 use std::convert::Infallible;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::unistd::setsid;
@@ -24,6 +24,30 @@ use crate::intel_rdt::Running;
 use crate::plan::{NamespaceKind, Process};
 use crate::sys::process as sys;
 
+/// Init's root, where that is not the root of a mount namespace of the container's own.
+pub enum Chroot<'a> {
+    /// The rootfs, as it is.
+    Path(&'a Path),
+    /// What init has built aside of it (see `init::aside`), which no path leads to.
+    Held(OwnedFd),
+}
+
+impl Chroot<'_> {
+    fn enter(&self) -> Result<()> {
+        match self {
+            Self::Path(path) => root::change_root(path),
+            Self::Held(fd) => root::change_root_to(fd.as_fd()),
+        }
+    }
+
+    fn held(&self) -> Option<RawFd> {
+        match self {
+            Self::Path(_) => None,
+            Self::Held(fd) => Some(fd.as_raw_fd()),
+        }
+    }
+}
+
 /// What the parent gives to a process that joins a running container.
 pub struct Handed<'a> {
     pub channel: Channel,
@@ -32,8 +56,7 @@ pub struct Handed<'a> {
     /// The container's init, whose namespaces are joined.
     pub init: OwnedFd,
     pub namespaces: &'a [NamespaceKind],
-    /// Init's root, where that is not the root of a mount namespace of the container's own.
-    pub chroot: Option<&'a Path>,
+    pub chroot: Option<Chroot<'a>>,
     /// Whether we have privileges on the host, or get them only inside the container's user
     /// namespace.
     pub privileged: bool,
@@ -54,6 +77,7 @@ pub fn join_namespaces(process: &Process, handed: &Handed, line: &Channel) -> Re
         line.raw_fd(),
     ];
     kept.extend(handed.console.iter().map(AsRawFd::as_raw_fd));
+    kept.extend(handed.chroot.iter().filter_map(Chroot::held));
     close_all_but(handed.preserve_fds, &kept)?;
     handed.cgroup.enter()?;
     handed.intel_rdt.enter()?;
@@ -61,15 +85,15 @@ pub fn join_namespaces(process: &Process, handed: &Handed, line: &Channel) -> Re
     set_oom_score(process, handed)?;
     let joins_mounts = handed.namespaces.contains(&NamespaceKind::Mount);
     // With the host's privileges, while we have them; but to join mounts is to leave it again.
-    if let Some(rootfs) = handed.chroot.filter(|_| !joins_mounts) {
-        root::change_root(rootfs)?;
+    if let Some(root) = handed.chroot.as_ref().filter(|_| !joins_mounts) {
+        root.enter()?;
     }
     if handed.namespaces.contains(&NamespaceKind::User) {
         process::raise_hard_limits(0, &process.rlimits);
     }
     namespaces::join_all_of(&handed.init, handed.namespaces.iter().copied())?;
-    if let Some(rootfs) = handed.chroot.filter(|_| joins_mounts) {
-        root::change_root(rootfs)?;
+    if let Some(root) = handed.chroot.as_ref().filter(|_| joins_mounts) {
+        root.enter()?;
     }
     if handed.namespaces.contains(&NamespaceKind::User) {
         namespaces::become_root()?;

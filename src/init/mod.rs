@@ -9,6 +9,7 @@
 //! flushes: whatever the parent's frames hold is the parent's. A process of exec, which joins
 //! what init has made, has its own page in `exec`.
 
+mod aside;
 pub mod channel;
 mod copy_up;
 pub mod devices;
@@ -33,6 +34,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, fchdir, setsid};
 
+use self::aside::Aside;
 use self::channel::{Channel, Gate, Message};
 use self::lookup::Lookup;
 use self::namespaces::Opened;
@@ -106,20 +108,11 @@ fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
     leave_the_runtime(handed)?;
     enter_cgroup_and_namespaces(plan, handed)?;
     wait_for_network_devices(plan, handed)?;
-    if plan.namespaces.is_new(NamespaceKind::Mount) {
-        let (root, unfinished) = build_rootfs(plan, handed)?;
-        run_hooks_before_entering(plan, handed, || fchdir(&root))?;
-        enter_rootfs(plan, handed, &root)?;
-        if let Some(socket) = &handed.console {
-            let terminal = Terminal::open(&root, &plan.process)?;
-            terminal.bind_console(&root)?;
-            terminal.hand_over(socket)?;
-        }
-        masks::finish_readonly(&unfinished)?;
-        trees::forget();
+    if plan.namespaces.can_mount() {
+        build_and_enter(plan, handed)?;
     } else {
-        // Others live in this mount namespace, the host perhaps: nothing is mounted in it, and
-        // a pivot_root would be theirs, too.
+        // Neither can we mount in the mount namespace of others from a user namespace, nor step
+        // aside and come back.
         let rootfs = &plan.rootfs.path;
         run_hooks_before_entering(plan, handed, || chdir(rootfs))?;
         root::change_root(rootfs)?;
@@ -129,6 +122,32 @@ fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
     }
     configure_namespaces(plan)?;
     become_process(&plan.process, &handed.channel)
+}
+
+/// The rootfs with all that is in it, and then we in it.
+fn build_and_enter(plan: &Plan, handed: &mut Handed) -> Result<()> {
+    let shares = !plan.namespaces.is_new(NamespaceKind::Mount);
+    let aside = shares.then(Aside::step).transpose()?;
+    let (root, unfinished) = build_rootfs(plan, handed)?;
+    run_hooks_before_entering(plan, handed, || fchdir(&root))?;
+    cover(plan, &root)?;
+    let terminal = if handed.console.is_some() {
+        let terminal = Terminal::open(&root, &plan.process)?;
+        terminal.bind_console(&root)?;
+        Some(terminal)
+    } else {
+        None
+    };
+    masks::finish_readonly(&unfinished)?;
+    match aside {
+        Some(aside) => aside.enter(&root)?,
+        None => enter_rootfs(plan, handed, &root)?,
+    }
+    if let (Some(terminal), Some(socket)) = (terminal, &handed.console) {
+        terminal.hand_over(socket)?;
+    }
+    trees::forget();
+    Ok(())
 }
 
 /// From the runtime's process to the user's, and a look for its program. Init and exec alike.
@@ -304,7 +323,7 @@ fn run_hooks_of_runtime(plan: &Plan, handed: &Handed) -> Result<()> {
     handed.channel.wait_for_go()
 }
 
-fn enter_rootfs(plan: &Plan, handed: &Handed, root: &RootFs) -> Result<()> {
+fn cover(plan: &Plan, root: &RootFs) -> Result<()> {
     let lookup = Lookup::new(root, plan)?;
     masks::mask(
         &lookup,
@@ -317,6 +336,10 @@ fn enter_rootfs(plan: &Plan, handed: &Handed, root: &RootFs) -> Result<()> {
         let _ = root.find_or_make(&plan.process.cwd, Make::Directory);
         root::make_readonly(root)?;
     }
+    Ok(())
+}
+
+fn enter_rootfs(plan: &Plan, handed: &Handed, root: &RootFs) -> Result<()> {
     trees::strike().step("unmount the stage of mounts")?;
     if handed.no_pivot {
         root::move_root(root, plan.rootfs.propagation)

@@ -1,6 +1,6 @@
 //! The rootfs becomes `/`: its mount is prepared first, and entered last.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -123,6 +123,13 @@ pub fn move_root(root: &RootFs, propagation_flags: Option<u64>) -> Result<()> {
 pub fn change_root(path: &Path) -> Result<()> {
     chdir(path).step_on("enter the rootfs", path)?;
     chroot(".").step_on("chroot", path)?;
+    chdir("/").step("enter the new root")
+}
+
+/// The same, to a directory that is held open.
+pub fn change_root_to(dir: BorrowedFd) -> Result<()> {
+    fchdir(dir).step("enter the rootfs")?;
+    chroot(".").step("chroot")?;
     chdir("/").step("enter the new root")
 }
 

@@ -103,7 +103,7 @@ impl Plan {
             &mut warnings,
         )?;
         let listed = linux.and_then(|linux| linux.devices().as_deref());
-        let devices = if namespaces.is_new(NamespaceKind::Mount) {
+        let devices = if namespaces.can_mount() {
             devices::plan(
                 listed.unwrap_or_default(),
                 &mounts,
@@ -117,9 +117,7 @@ impl Plan {
         };
         let restricted = |list: Option<&[String]>, at: &str| match list {
             None | Some([]) => Ok(Vec::new()),
-            Some(_) if !namespaces.is_new(NamespaceKind::Mount) => {
-                Err(mounts::no_mount_namespace(at))
-            }
+            Some(_) if !namespaces.can_mount() => Err(mounts::no_mount_namespace(at)),
             Some(list) => paths::plan(list, at),
         };
         let masked_paths = restricted(
@@ -232,8 +230,7 @@ fn rootfs(
     }
     paths::no_nul_path(root.path(), || "/root/path".to_owned())?;
     let readonly = root.readonly().unwrap_or(false);
-    let private = namespaces.is_new(NamespaceKind::Mount);
-    if readonly && !private {
+    if readonly && !namespaces.can_mount() {
         return Err(mounts::no_mount_namespace("/root/readonly"));
     }
     let linux = spec.linux().as_ref();
@@ -243,7 +240,7 @@ fn rootfs(
     let propagation = word
         .map(|word| propagation(word, context.no_pivot))
         .transpose()?;
-    if propagation.is_some() && !private {
+    if propagation.is_some() && !namespaces.is_new(NamespaceKind::Mount) {
         return Err(mounts::no_mount_namespace("/linux/rootfsPropagation"));
     }
     let mount_label = linux

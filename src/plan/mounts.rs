@@ -37,19 +37,31 @@ pub fn plan(
     around: &Around,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Mount>> {
-    if !list.is_empty() && !around.namespaces.is_new(NamespaceKind::Mount) {
+    if !list.is_empty() && !around.namespaces.can_mount() {
         return Err(no_mount_namespace("/mounts"));
     }
-    list.iter()
+    let mounts: Vec<Mount> = list
+        .iter()
         .enumerate()
         .map(|(index, entry)| one(entry, format!("/mounts/{index}"), around, warnings))
-        .collect()
+        .collect::<Result<_>>()?;
+    // A rootfs that is built aside is cloned at the end.
+    let unbindable = |mount: &&Mount| {
+        let last = mount.propagation.last();
+        last.is_some_and(|flags| flags & libc::MS_UNBINDABLE != 0)
+    };
+    match mounts.iter().find(unbindable) {
+        Some(mount) if !around.namespaces.is_new(NamespaceKind::Mount) => {
+            Err(no_mount_namespace(&format!("{}/options", mount.field)))
+        }
+        _ => Ok(mounts),
+    }
 }
 
-/// The error of a field that would change the host's mounts, as the container has none.
+/// The error of a field that would change the mounts of others.
 pub fn no_mount_namespace(at: &str) -> Error {
     Error::field(at, "not possible without a new mount namespace")
-        .with_hint("it would change the mounts of the host")
+        .with_hint("it would change the mounts of those who share the namespace")
 }
 
 fn one(

@@ -68,6 +68,13 @@ impl Namespaces {
     pub fn has(&self, kind: NamespaceKind) -> bool {
         self.is_new(kind) || self.joined(kind).is_some()
     }
+
+    /// Whether something can be mounted for this container alone: in a mount namespace of its
+    /// own, or beside one that it shares (see `init::aside`), to which a user namespace could
+    /// not come back.
+    pub fn can_mount(&self) -> bool {
+        self.is_new(NamespaceKind::Mount) || !self.has(NamespaceKind::User)
+    }
 }
 
 /// Plan the namespaces of `linux`; without that section there are none.

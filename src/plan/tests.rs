@@ -144,7 +144,7 @@ fn a_private_root_needs_pivot_root() {
 }
 
 #[test]
-fn without_a_new_mount_namespace_nothing_touches_mounts() {
+fn a_user_namespace_touches_no_mounts_of_others() {
     for (pointer, value) in [
         ("/linux/maskedPaths", json!(["/proc/kcore"])),
         ("/linux/readonlyPaths", json!(["/proc/sys"])),
@@ -154,10 +154,13 @@ fn without_a_new_mount_namespace_nothing_touches_mounts() {
     ] {
         let mut spec = changed(pointer, value);
         spec["linux"]["namespaces"] = json!([]);
+        // What is for the caller's mounts is for nobody; the rest is built aside of them.
+        let of_callers = pointer == "/linux/rootfsPropagation";
+        assert_eq!(plan_of(&spec).is_err(), of_callers, "{pointer}");
+        spec["linux"]["namespaces"] = json!([{"type": "user", "path": "/proc/1/ns/user"}]);
         assert_eq!(pointer_of(&plan_of(&spec).unwrap_err()), pointer);
     }
-    let mut spec = with_linux(json!({}));
-    spec["linux"] = json!(null);
+    let spec = with_linux(json!({"namespaces": [{"type": "user", "path": "/proc/1/ns/user"}]}));
     assert!(plan_of(&spec).unwrap().devices.is_empty());
 }
 

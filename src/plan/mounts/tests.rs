@@ -161,13 +161,19 @@ fn an_owner_that_is_not_mapped_is_refused() {
 }
 
 #[test]
-fn without_a_new_mount_namespace_there_are_no_mounts() {
-    for namespaces in [
+fn a_user_namespace_has_no_mounts_in_the_mount_namespace_of_others() {
+    let user = json!({"type": "user", "path": "/proc/1/ns/user"});
+    for mut namespaces in [
         json!([]),
         json!([{"type": "mount", "path": "/proc/1/ns/mnt"}]),
     ] {
+        let mounts = json!([{"destination": "/d", "type": "tmpfs"}]);
         let mut spec = with_linux(json!({"namespaces": namespaces}));
-        spec["mounts"] = json!([{"destination": "/d", "type": "tmpfs"}]);
+        spec["mounts"] = mounts.clone();
+        assert!(plan_of(&spec).is_ok());
+        namespaces.as_array_mut().unwrap().push(user.clone());
+        let mut spec = with_linux(json!({"namespaces": namespaces}));
+        spec["mounts"] = mounts;
         assert_eq!(pointer_of(&plan_of(&spec).unwrap_err()), "/mounts");
     }
 }
@@ -274,4 +280,14 @@ fn labels_are_refused_where_selinux_is_not() {
         assert_eq!(pointer_of(&error), format!("{parent}/{name}"));
         assert!(error.step.contains("selinux is disabled or not supported"));
     }
+}
+
+#[test]
+fn what_is_built_beside_a_shared_namespace_can_be_cloned() {
+    let mut spec = with_linux(json!({"namespaces": []}));
+    spec["mounts"] = json!([{"destination": "/d", "type": "tmpfs", "options": ["unbindable"]}]);
+    let error = plan_of(&spec).unwrap_err();
+    assert_eq!(pointer_of(&error), "/mounts/0/options");
+    spec["mounts"][0]["options"] = json!(["runbindable", "private"]);
+    assert!(plan_of(&spec).is_ok());
 }

@@ -25,6 +25,7 @@ mod lifecycle;
 mod limits;
 mod list;
 mod maximal;
+mod maximal_run;
 mod mounts;
 mod namespaces;
 mod net_devices;

@@ -282,6 +282,18 @@ both_views! {
         assert!(!options.contains("nosuid") && !options.contains("noexec"), "{options:?}");
     }
 
+    fn an_entry_may_stand_twice_in_the_config(t) {
+        t.only_orlop("runc fails with a busy device");
+        let report = t.report_with(|config| {
+            add_mount(config, "/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]);
+            add_mount(config, "/sys", "sysfs", "sysfs", &["nosuid", "noexec", "ro"]);
+        });
+        assert_eq!(report.mount("/dev/mqueue")["fstype"], "mqueue");
+        assert!(report.options("/dev/mqueue").is_superset(&["nosuid".into(), "noexec".into(), "nodev".into()].into()));
+        let options = report.options("/sys");
+        assert!(options.contains("ro") && !options.contains("nodev"), "{options:?}");
+    }
+
     fn a_tmpfs_without_a_mode_has_that_of_the_directory_below(t) {
         use std::os::unix::fs::PermissionsExt;
         let bundle = t.bundle(&["report", "--stat", "/kept", "--stat", "/given", "--stat", "/made"], |config| {

@@ -138,6 +138,13 @@ fn filesystem(
             set_attr(tree.as_fd(), &attr, true)?;
             bind(root, mount, tree)
         }
+        // There is one such filesystem, and it is mounted here already: an entry that stands
+        // twice in the config. By fd it is not refused.
+        Err(Errno::EBUSY) => {
+            let tree = new_tree(fstype, &mount.source, mount.flags, data)?;
+            set_attr(tree.as_fd(), &bind_attr(mount.flags, 0), false)?;
+            attach(tree.as_fd(), target.as_fd()).map(|()| None)
+        }
         Err(Errno::ENOTDIR) => Err(wrong_kind()),
         other => other.step(format!("mount a {fstype}")).map(|()| None),
     }

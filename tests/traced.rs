@@ -45,7 +45,7 @@ fn everything(t: &Test, config: &mut Value) {
         ("/bound", &["bind"][..]),
         ("/bound/readonly", &["rbind", "ro", "nosuid"]),
         ("/made/deep/dir", &["rbind", "rslave"]),
-        ("/link/dir", &["bind", "nodev", "noatime"]),
+        ("/link/dir", &["bind", "nodev"]),
     ] {
         add_mount(config, target, "bind", dir, options);
     }

@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use nix::mount::{MsFlags, mount, umount};
 use serde_json::{Value, json};
 
 use crate::support::bundle::{add_mount, add_user_namespace, push, set_capabilities};
-use crate::support::{Container, Probe, both_views, probe};
+use crate::support::{Container, Probe, Test, both_views, probe};
 
 /// The host's id of 0 inside.
 const FIRST: u32 = 200_000;
@@ -28,6 +29,34 @@ const FOR_A_RUNTIME: [&str; 14] = [
     "CAP_SETFCAP",
     "CAP_DAC_READ_SEARCH",
 ];
+
+/// A mount of the host with every flag that can be locked; unmounted at the end.
+struct Strict {
+    path: String,
+}
+
+impl Strict {
+    fn mount(t: &Test) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let path = t.dir.join("strict");
+        fs::create_dir(&path).unwrap();
+        let none: Option<&str> = None;
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("x"), &path, Some("tmpfs"), flags, none).unwrap();
+        fs::create_dir_all(path.join("closed/inner")).unwrap();
+        fs::set_permissions(path.join("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+        let readonly = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        mount(none, &path, none, readonly, none).unwrap();
+        let path = path.to_str().unwrap().to_owned();
+        Self { path }
+    }
+}
+
+impl Drop for Strict {
+    fn drop(&mut self) {
+        let _ = umount(self.path.as_str());
+    }
+}
 
 fn mapped(config: &mut Value) {
     add_user_namespace(config, FIRST);
@@ -163,6 +192,54 @@ both_views! {
         });
         fs::create_dir(bundle.rootfs("inner")).unwrap();
         assert_eq!(t.run(&bundle).expect_ok().stdout, "reached\n");
+    }
+
+    fn the_flags_of_a_source_stay_locked(t) {
+        let strict = Strict::mount(t);
+        // Reached by init itself, and opened for it by the runtime.
+        for path in [strict.path.clone(), format!("{}/closed/inner", strict.path)] {
+            let bundle = t.bundle(&["remount", "/bound"], |config| {
+                mapped(config);
+                set_capabilities(config, &["CAP_SYS_ADMIN"]);
+                add_mount(config, "/bound", "bind", &path, &["rbind"]);
+            });
+            fs::create_dir(bundle.rootfs("bound")).unwrap();
+            assert_eq!(t.run(&bundle).expect_ok().stdout, "ro EPERM\nsuid EPERM\n", "{path}");
+        }
+    }
+
+    fn a_source_with_locked_flags_is_bound_read_only_and_keeps_them(t) {
+        t.only_orlop("runc 1.1 asks the kernel to clear the others, which it refuses");
+        let strict = Strict::mount(t);
+        for options in [&["bind", "ro"][..], &["rbind", "nosuid"], &["rbind", "rro"]] {
+            let bundle = t.bundle(&["report"], |config| {
+                mapped(config);
+                add_mount(config, "/bound", "bind", &strict.path, options);
+            });
+            fs::create_dir(bundle.rootfs("bound")).unwrap();
+            let report = t.report(&bundle);
+            for flag in ["ro", "nosuid", "nodev", "noexec"] {
+                assert!(report.options("/bound").contains(flag), "{flag} with {options:?}");
+            }
+        }
+    }
+
+    fn to_clear_a_locked_flag_is_refused_by_name(t) {
+        t.only_orlop("runc 1.1 keeps the flag without a word");
+        let strict = Strict::mount(t);
+        for (option, words) in [
+            ("rw", "cannot clear locked flags ro"), ("suid", "cannot clear locked flags nosuid"),
+            ("dev", "cannot clear locked flags nodev"), ("exec", "cannot clear locked flags noexec"),
+            ("noatime", "cannot change locked atime flags"), ("rexec", "change a mount's attributes"),
+        ] {
+            let bundle = t.bundle(&["report"], |config| {
+                mapped(config);
+                add_mount(config, "/bound", "bind", &strict.path, &["rbind", option]);
+            });
+            fs::create_dir(bundle.rootfs("bound")).unwrap();
+            let index = bundle.config["mounts"].as_array().unwrap().len() - 1;
+            t.run(&bundle).expect_error(words).expect_words(&format!("/mounts/{index}"));
+        }
     }
 
     fn a_working_directory_that_only_the_user_may_enter_is_entered(t) {

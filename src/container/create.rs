@@ -1,5 +1,6 @@
 //! From a bundle to a container that waits for start.
 
+use std::os::fd::AsFd;
 use std::time::SystemTime;
 
 use super::id::ContainerId;
@@ -11,7 +12,7 @@ use super::state::{Phase, State};
 use super::status::Status;
 use super::store::{Lock, Store};
 use super::undo::Undo;
-use super::{checks, idmap, publish, spawn, start_socket};
+use super::{checks, idmap, publish, sources, spawn, start_socket};
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::hooks;
@@ -183,6 +184,13 @@ fn attend(
                 .net_devices
                 .insert(NetDevices::between_us_and(state.init_process_pid)?)
                 .move_in(&plan.net_devices)?,
+            Some(Message::OpenSource(index)) => {
+                let source = sources::open_for(plan, state.init_process_pid, index)?;
+                channel.send_fd(source.as_fd())?;
+            }
+            Some(Message::CloneSource(index)) => {
+                channel.send_fd(sources::clone_for(plan, index)?.as_fd())?;
+            }
             Some(Message::MapMount(index)) => mapper.map(index, &channel.receive_fd()?)?,
             Some(Message::RunHooks) => run_hooks(plan, state)?,
             Some(Message::Warn(warning)) => {

@@ -24,7 +24,7 @@ pub mod pause;
 pub mod process;
 mod publish;
 pub mod run;
-pub mod sources;
+mod sources;
 mod spawn;
 pub mod start;
 mod start_socket;

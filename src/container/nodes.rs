@@ -12,20 +12,29 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 
 use crate::error::{Error, Result, Step};
+use crate::host::Host;
 use crate::init::devices::{make_node, node_name};
+use crate::plan::capabilities::SYS_ADMIN;
 use crate::plan::idmap::host_id;
 use crate::plan::{NamespaceKind, Plan};
 use crate::sys::mount;
 
 /// A detached tmpfs with the nodes. None where there is nothing to make, where the ids of a joined
 /// user namespace are not known, and where we are in a user namespace ourselves.
-pub fn make(plan: &Plan) -> Result<Option<OwnedFd>> {
+pub fn make(plan: &Plan, host: &Host) -> Result<Option<OwnedFd>> {
     let from_config = plan.devices.iter().any(|device| !device.field.is_empty());
-    if !from_config || !plan.namespaces.is_new(NamespaceKind::User) {
+    if !from_config
+        || !plan.namespaces.is_new(NamespaceKind::User)
+        || host.capabilities() & SYS_ADMIN == 0
+    {
         return Ok(None);
     }
     let options = [(c"source", Some(c"devices")), (c"mode", Some(c"0755"))];
-    let tree = mount::new_filesystem(c"tmpfs", &options, 0).step("make a tmpfs for devices")?;
+    let tree = match mount::new_filesystem(c"tmpfs", &options, 0) {
+        // A user namespace's root in a mount namespace of the host; a kernel before 5.2.
+        Err(Errno::EPERM | Errno::ENOSYS) => return Ok(None),
+        other => other.step("make a tmpfs for devices")?,
+    };
     // Modes are what the config says.
     let callers = umask(Mode::empty());
     let made = fill(tree.as_fd(), plan);

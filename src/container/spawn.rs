@@ -12,8 +12,8 @@ use nix::errno::Errno;
 
 use super::join::Joins;
 use super::middle::clone_through;
+use super::nodes;
 use super::process::Process;
-use super::sources::host_trees;
 use super::state::State;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
@@ -54,7 +54,7 @@ pub fn init(
     let (channel, theirs) = Channel::pair()?;
     let console = fd_socket::connect_if_given(options.console_socket.as_deref(), "console")?;
     let mut joins = Joins::open(&plan.namespaces)?;
-    let trees = host_trees(plan, host)?;
+    let nodes = nodes::make(plan, host)?;
     // The unified hierarchy's directory; on a hybrid host the v1 ones are joined by init.
     let born_in = cgroup.take_v2_fd()?;
     let new_cgroup_ns = plan.namespaces.is_new(NamespaceKind::Cgroup);
@@ -85,7 +85,7 @@ pub fn init(
         has_entered_groups: through_middle,
         rootless: host.is_rootless(),
         in_joined_user_namespace,
-        trees,
+        nodes,
         state,
         console,
         preserve_fds: options.inherited_fds(),

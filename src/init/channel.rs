@@ -33,6 +33,11 @@ pub enum Message {
     /// Init: map the ids of the mount that has this place in the plan. Its detached tree comes
     /// after it, as an fd.
     MapMount(usize),
+    /// Init: open the source of the mount that has this place in the plan, or the rootfs. It is
+    /// sent back as an fd.
+    OpenSource(Option<usize>),
+    /// Init: clone the source of this mount without what is mounted below it. Sent back likewise.
+    CloneSource(usize),
     /// Init, in its namespaces: move the network devices in.
     MoveDevices,
     /// Init: the mounts are there; run the hooks that belong to the runtime's namespaces.
@@ -98,18 +103,33 @@ impl Channel {
     /// Init: have the parent map the ids of a detached mount.
     pub fn have_mapped(&self, index: usize, tree: BorrowedFd) -> Result<()> {
         self.send(&Message::MapMount(index))?;
-        sendmsg::<()>(
-            self.fd.as_raw_fd(),
-            &[IoSlice::new(b"t")],
-            &[ControlMessage::ScmRights(&[tree.as_raw_fd()])],
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        )
-        .step("send an fd to the other half")?;
+        self.send_fd(tree)?;
         self.wait_for_go()
     }
 
-    /// The parent: the fd that follows [`Message::MapMount`].
+    /// Init: ask the parent for a source; an answer to [`Message::OpenSource`] or
+    /// [`Message::CloneSource`].
+    pub fn ask_for_source(&self, question: &Message) -> Result<OwnedFd> {
+        self.send(question)?;
+        let fd = self.receive_fd()?;
+        self.wait_for_go()?;
+        Ok(fd)
+    }
+
+    /// One fd, after the message that announces it.
+    pub fn send_fd(&self, fd: BorrowedFd) -> Result<()> {
+        sendmsg::<()>(
+            self.fd.as_raw_fd(),
+            &[IoSlice::new(b"t")],
+            &[ControlMessage::ScmRights(&[fd.as_raw_fd()])],
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )
+        .map(drop)
+        .step("send an fd to the other half")
+    }
+
+    /// The fd that [`send_fd`](Self::send_fd) has sent.
     pub fn receive_fd(&self) -> Result<OwnedFd> {
         receive_fd(self.fd.as_fd()).step("receive an fd from the other half")
     }

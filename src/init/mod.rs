@@ -43,7 +43,6 @@ use self::rootfs::{Make, RootFs};
 use self::sources::Source;
 use self::terminal::Terminal;
 use crate::cgroup::Cgroup;
-use crate::container::sources::HostTrees;
 use crate::container::state::State;
 use crate::container::status::Status;
 use crate::error::{Error, Result, Step};
@@ -69,8 +68,8 @@ pub struct Handed<'a> {
     pub rootless: bool,
     /// The middle process has joined the user namespace (see `container::spawn`).
     pub in_joined_user_namespace: bool,
-    /// Detached clones that only the parent could make.
-    pub trees: HostTrees,
+    /// Device nodes that only the parent could make, on a detached tmpfs.
+    pub nodes: Option<OwnedFd>,
     /// For the state that hooks read.
     pub state: &'a State,
     /// Where the master of the terminal goes.
@@ -208,16 +207,7 @@ fn leave_the_runtime(handed: &Handed) -> Result<()> {
     kept.extend(handed.gate.iter().map(Gate::raw_fd));
     kept.extend(handed.joins.iter().map(|join| join.fd.as_raw_fd()));
     kept.extend(handed.console.iter().map(AsRawFd::as_raw_fd));
-    kept.extend(handed.trees.rootfs.iter().map(AsRawFd::as_raw_fd));
-    kept.extend(
-        handed
-            .trees
-            .sources
-            .iter()
-            .flatten()
-            .chain(&handed.trees.nodes)
-            .map(AsRawFd::as_raw_fd),
-    );
+    kept.extend(handed.nodes.iter().map(AsRawFd::as_raw_fd));
     close_all_but(handed.preserve_fds, &kept)?;
     sys::process::set_dumpable(false).step("become undumpable")?;
     setsid().map(drop).step("start a session")
@@ -273,16 +263,14 @@ fn wait_for_network_devices(plan: &Plan, handed: &Handed) -> Result<()> {
 fn build_rootfs(plan: &Plan, handed: &mut Handed) -> Result<(RootFs, Vec<OwnedFd>)> {
     // Modes of what is made are what the config says.
     umask(Mode::empty());
-    let mut root = root::prepare(&plan.rootfs, handed.trees.rootfs.take())?;
+    let mut root = root::prepare(&plan.rootfs, &handed.channel)?;
     let around = mounts::Around {
         cgroup_ns: plan.namespaces.has(NamespaceKind::Cgroup),
         label: plan.rootfs.mount_label.as_deref(),
     };
-    let mut given = std::mem::take(&mut handed.trees.sources).into_iter();
     let mut unfinished = Vec::new();
     for (index, mount) in plan.mounts.iter().enumerate() {
         let source = Source {
-            given: given.next().flatten(),
             channel: &handed.channel,
             index,
         };
@@ -292,7 +280,7 @@ fn build_rootfs(plan: &Plan, handed: &mut Handed) -> Result<(RootFs, Vec<OwnedFd
         &root,
         &plan.devices,
         plan.sets_up_dev(),
-        handed.trees.nodes.take(),
+        handed.nodes.take(),
     )?;
     umask(Mode::from_bits_truncate(0o022));
     Ok((root, unfinished))

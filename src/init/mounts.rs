@@ -274,10 +274,13 @@ fn explain_lock(error: Error, tree: BorrowedFd, mount: &Mount) -> Error {
         .filter(|(ms, flag, _)| mount.cleared & ms != 0 && has.contains(*flag))
         .map(|(_, _, name)| *name)
         .collect();
-    let error = if locked.is_empty() {
-        error
-    } else {
+    let atime = libc::MS_NOATIME | libc::MS_RELATIME | libc::MS_STRICTATIME | libc::MS_NODIRATIME;
+    let error = if !locked.is_empty() {
         error.within(&format!("cannot clear locked flags {}", locked.join(",")))
+    } else if (mount.flags | mount.cleared) & atime != 0 {
+        error.within("cannot change locked atime flags")
+    } else {
+        error
     };
     error.with_hint("the source belongs to another user namespace, which locks its flags")
 }

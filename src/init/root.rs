@@ -1,6 +1,6 @@
 //! The rootfs becomes `/`: its mount is prepared first, and entered last.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -9,6 +9,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, chroot, fchdir};
 
+use super::channel::{Channel, Message};
 use super::mounts::{attach, clone_path};
 use super::rootfs::RootFs;
 use super::trees;
@@ -19,9 +20,8 @@ use crate::sys::mount::{self as sys, MountAttr};
 /// Cut this mount namespace off from the host's and put a mount of the rootfs at its path.
 ///
 /// The default is rslave: nothing that is done here reaches the host, and an umount on the
-/// host reaches us, so that we pin nothing. `tree` is the detached clone that the parent made,
-/// where only the parent could.
-pub fn prepare(rootfs: &Rootfs, tree: Option<OwnedFd>) -> Result<RootFs> {
+/// host reaches us, so that we pin nothing. The parent opens the rootfs where only it can.
+pub fn prepare(rootfs: &Rootfs, parent: &Channel) -> Result<RootFs> {
     let flags = rootfs.propagation.unwrap_or(libc::MS_SLAVE | libc::MS_REC);
     propagation("/", flags).step("set the propagation of all mounts")?;
     // Private or slave all the way down, the parent is already.
@@ -29,10 +29,16 @@ pub fn prepare(rootfs: &Rootfs, tree: Option<OwnedFd>) -> Result<RootFs> {
     if !cut_off {
         make_parent_private(&rootfs.path)?;
     }
-    let tree = match tree {
-        Some(tree) => tree,
-        None => clone_path(&rootfs.path, true).map_err(|e| e.with_field("/root/path"))?,
+    let tree = match clone_path(&rootfs.path, true) {
+        Err(error) if error.errno() == Some(Errno::EACCES) => trees::clone(
+            parent.ask_for_source(&Message::OpenSource(None))?.as_fd(),
+            c"",
+            true,
+        )
+        .step_on("clone the rootfs", &rootfs.path),
+        other => other,
     };
+    let tree = tree.map_err(|e| e.with_field("/root/path"))?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let target = match open(&rootfs.path, flags, Mode::empty()) {
         // Inside a user namespace the way to the rootfs may be closed to us. `/` is not, and
@@ -50,8 +56,9 @@ fn propagation(path: &str, flags: u64) -> Result<(), Errno> {
     nix::mount::mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
 }
 
-/// Without `r` in front, or with shared propagation, the mount that holds the rootfs is still a peer of the host's: made
-/// private, so that our mount of the rootfs is not seen there. pivot_root(2) wants it so, too.
+/// Without `r` in front, or with shared propagation, the mount that holds the rootfs is still a
+/// peer of the host's: made private, so that our mount of the rootfs is not seen there.
+/// pivot_root(2) wants it so, too.
 fn make_parent_private(path: &Path) -> Result<()> {
     let private = MountAttr {
         propagation: libc::MS_PRIVATE,

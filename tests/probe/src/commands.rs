@@ -54,6 +54,7 @@ pub fn dispatch(argv: &[String]) -> Outcome {
         ["trace"] => attack::trace(),
         ["over", from, to] => attack::over(from, to),
         ["overwrite"] => attack::overwrite(),
+        ["remount", target] => remount(target),
         ["without", names, _, ..] => kernel::without(names, &rest[1..]),
         ["eat", megabytes] => eat(number(megabytes)?),
         _ => {
@@ -92,6 +93,24 @@ fn say(text: &str) -> Outcome {
 
 fn print(value: &Value) -> Outcome {
     say(&format!("{value:#}"))
+}
+
+/// Try to take the flags of a mount away: says what came of it for each.
+fn remount(target: &str) -> Outcome {
+    let target = std::ffi::CString::new(target).map_err(|e| e.to_string())?;
+    let strict = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    for (name, kept) in [("ro", strict), ("suid", libc::MS_RDONLY)] {
+        let flags = libc::MS_REMOUNT | libc::MS_BIND | kept;
+        let none = std::ptr::null();
+        // SAFETY: the target is a string; this kind of mount takes neither source nor data.
+        let rc = unsafe { libc::mount(none, target.as_ptr(), none, flags, none.cast()) };
+        let outcome = match Errno::result(rc) {
+            Ok(_) => "done".to_owned(),
+            Err(errno) => format!("{errno:?}"),
+        };
+        say(&format!("{name} {outcome}"))?;
+    }
+    Ok(0)
 }
 
 /// End by a signal, given by name or number.

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::bundle::push;
+use crate::support::bundle::{add_user_namespace, push};
 use crate::support::probe::strings;
 use crate::support::{Probe, Test, both_views};
 
@@ -117,6 +117,9 @@ both_views! {
     fn a_working_directory_that_is_a_file_is_an_error(t) {
         let bundle = t.bundle(&["report"], |config| config["process"]["cwd"] = json!("/probe"));
         t.try_create(&bundle).expect_code(1).expect_words("/probe").expect_words("not a directory");
+        if !t.runtime.is_reference {
+            t.try_create(&bundle).expect_words("/process/cwd");
+        }
     }
 
     fn the_environment_is_that_of_the_config_and_nothing_else(t) {
@@ -275,6 +278,39 @@ both_views! {
     fn oom_score_adj_is_set(t) {
         let report = t.report_with(|config| config["process"]["oomScoreAdj"] = json!(321));
         assert_eq!(report["oom_score_adj"], "321");
+    }
+
+    fn a_score_that_the_caller_may_not_give_is_refused_by_name(t) {
+        if u64::from_str_radix(&own_status("CapEff"), 16).unwrap() & 1 << 24 != 0 {
+            t.skip("the caller has CAP_SYS_RESOURCE");
+        }
+        let bundle = t.bundle(&["exit", "0"], |config| config["process"]["oomScoreAdj"] = json!(-999));
+        let output = t.run(&bundle);
+        output.expect_code(1);
+        if !t.runtime.is_reference {
+            output.expect_words("/process/oomScoreAdj").expect_words("needs CAP_SYS_RESOURCE");
+        }
+    }
+
+    fn what_the_specification_requires_is_not_made_up(t) {
+        t.only_orlop("runc takes zero for what is missing");
+        for (pointer, value) in [
+            ("/process/rlimits/0/soft", json!([{"type": "RLIMIT_CORE", "hard": 1}])),
+            ("/process/rlimits/0/hard", json!([{"type": "RLIMIT_CORE", "soft": 0}])),
+            ("/process/ioPriority/class", json!({"priority": 3})),
+            ("/process/ioPriority/priority", json!({"class": "IOPRIO_CLASS_RT"})),
+            ("/linux/uidMappings/0/hostID", json!([{"containerID": 0, "size": 10}])),
+            ("/linux/gidMappings/0/hostID", json!([{"containerID": 0, "hostID": null, "size": 10}])),
+        ] {
+            let bundle = t.bundle(&["exit", "0"], |config| {
+                let path: Vec<&str> = pointer.split('/').collect();
+                if path[1] == "linux" {
+                    add_user_namespace(config, 200_000);
+                }
+                config[path[1]][path[2]] = value.clone();
+            });
+            t.run(&bundle).expect_error(pointer);
+        }
     }
 
     fn oom_score_adj_stays_the_callers_when_it_is_not_set(t) {

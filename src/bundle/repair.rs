@@ -6,7 +6,7 @@
 //! sees the gap: when that fails after an update of the crate, the function can go. A value of
 //! a wrong type is never touched: the parse that follows names it.
 
-use oci_spec::runtime::{Capability, Process};
+use oci_spec::runtime::{Capability, Linux, Process};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -22,11 +22,9 @@ pub struct Repair<T> {
 pub const CONFIG: Repair<Config> = Repair {
     doubts: |config| {
         let linux = config.spec.linux().as_ref();
-        let mut devices = linux
-            .and_then(|linux| linux.devices().as_ref())
-            .into_iter()
-            .flatten();
-        if devices.any(|device| device.major() == 0 || device.minor() == 0) {
+        if config.spec.process().as_ref().is_some_and(process_in_doubt)
+            || linux.is_some_and(linux_in_doubt)
+        {
             return true;
         }
         let resources = linux.and_then(|linux| linux.resources().as_ref());
@@ -38,12 +36,30 @@ pub const CONFIG: Repair<Config> = Repair {
 };
 
 pub const PROCESS: Repair<Process> = Repair {
-    doubts: |_| false,
+    doubts: process_in_doubt,
     mend: |value, warnings| {
         nulls(value);
         process(value, warnings);
     },
 };
+
+/// Whether a number that must be there may not be: oci-spec then reads 0.
+fn linux_in_doubt(linux: &Linux) -> bool {
+    let mut devices = linux.devices().iter().flatten();
+    // Each user namespace has a container's id of 0, so that is no reason to read twice.
+    let mut maps = [linux.uid_mappings(), linux.gid_mappings()]
+        .into_iter()
+        .flatten()
+        .flatten();
+    devices.any(|device| device.major() == 0 || device.minor() == 0)
+        || maps.any(|map| map.host_id() == 0)
+}
+
+/// The same, and an ioPriority, whose class it makes up.
+fn process_in_doubt(process: &Process) -> bool {
+    let mut limits = process.rlimits().iter().flatten();
+    process.io_priority().is_some() || limits.any(|limit| limit.soft() == 0 || limit.hard() == 0)
+}
 
 /// Mend a config.json.
 fn config(config: &mut Value, warnings: &mut Vec<String>) {
@@ -51,11 +67,16 @@ fn config(config: &mut Value, warnings: &mut Vec<String>) {
     if let Some(entry) = config.get_mut("process") {
         process(entry, warnings);
     }
-    if let Some(devices) = config
-        .pointer_mut("/linux/devices")
-        .and_then(Value::as_array_mut)
-    {
-        devices.iter_mut().for_each(device_without_numbers);
+    for device in list_at(config, "/linux/devices") {
+        // Both REQUIRED unless it is a FIFO.
+        if device.get("type").is_none_or(|kind| kind != "p") {
+            require(device, &["major", "minor"]);
+        }
+    }
+    for list in ["/linux/uidMappings", "/linux/gidMappings"] {
+        for map in list_at(config, list) {
+            require(map, &["containerID", "hostID", "size"]);
+        }
     }
     if let Some(resources) = config
         .pointer_mut("/linux/resources")
@@ -85,6 +106,12 @@ fn monitoring_of_old(rdt: &mut Map<String, Value>) {
 
 /// Mend a process object.
 fn process(process: &mut Value, warnings: &mut Vec<String>) {
+    for limit in list_at(process, "/rlimits") {
+        require(limit, &["soft", "hard"]);
+    }
+    if let Some(priority) = process.get_mut("ioPriority") {
+        require(priority, &["class", "priority"]);
+    }
     if let Some(process) = process.as_object_mut() {
         missing_user_and_cwd(process);
         unknown_capabilities(process, warnings);
@@ -163,15 +190,17 @@ fn pids_without_limit(resources: &mut Map<String, Value>) {
     }
 }
 
-/// Both numbers of a device are REQUIRED unless it is a FIFO; oci-spec reads 0 where one is
-/// missing. Null is what the parse then names.
-fn device_without_numbers(device: &mut Value) {
-    let Some(device) = device.as_object_mut() else {
-        return;
-    };
-    if device.get("type").is_none_or(|kind| kind != "p") {
-        for name in ["major", "minor"] {
-            device.entry(name).or_insert(Value::Null);
+fn list_at<'a>(value: &'a mut Value, pointer: &str) -> impl Iterator<Item = &'a mut Value> {
+    let list = value.pointer_mut(pointer).and_then(Value::as_array_mut);
+    list.into_iter().flatten()
+}
+
+/// What the specification calls REQUIRED, and oci-spec makes up where it is missing. Null is
+/// what the parse that follows then names.
+fn require(object: &mut Value, names: &[&str]) {
+    if let Some(object) = object.as_object_mut() {
+        for name in names {
+            object.entry(*name).or_insert(Value::Null);
         }
     }
 }
@@ -284,19 +313,46 @@ mod tests {
         assert!(resources.pids().is_none());
     }
 
+    /// What comes of a config in which oci-spec makes something up.
+    fn doubted(mut config: Value) -> Result<oci::Spec, String> {
+        let read: Config = serde_json::from_value(config.clone()).unwrap();
+        assert!((CONFIG.doubts)(&read), "oci-spec makes nothing up now");
+        (CONFIG.mend)(&mut config, &mut Vec::new());
+        serde_json::from_value(config).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn a_device_has_both_numbers_unless_it_is_a_fifo() {
-        let read = |device: Value| {
-            let mut config = json!({"linux": {"devices": [device]}});
-            let read: Config = serde_json::from_value(config.clone()).unwrap();
-            assert!((CONFIG.doubts)(&read), "oci-spec tells them apart now");
-            (CONFIG.mend)(&mut config, &mut Vec::new());
-            serde_json::from_value::<oci::Spec>(config)
-        };
+        let read = |device: Value| doubted(json!({"linux": {"devices": [device]}}));
         assert!(read(json!({"path": "/d", "type": "c", "minor": 3})).is_err());
         assert!(read(json!({"path": "/d", "type": "b", "major": 7})).is_err());
         assert!(read(json!({"path": "/d", "type": "b", "major": 8, "minor": 0})).is_ok());
         assert!(read(json!({"path": "/d", "type": "p"})).is_ok());
+    }
+
+    #[test]
+    fn an_id_mapping_has_a_host_s_id() {
+        for list in ["uidMappings", "gidMappings"] {
+            let read = |map: Value| doubted(json!({"linux": {list: [map]}}));
+            assert!(read(json!({"containerID": 0, "size": 1})).is_err());
+            assert!(read(json!({"hostID": 0, "size": 1})).is_err());
+            assert!(read(json!({"containerID": 0, "hostID": 0, "size": 1})).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_limit_has_both_values_and_a_priority_its_class() {
+        let read = |name: &str, value: Value| {
+            doubted(json!({"process": {"cwd": "/", "user": {}, name: value}}))
+        };
+        let limit = |limit: Value| read("rlimits", json!([limit]));
+        assert!(limit(json!({"type": "RLIMIT_CORE", "hard": 1})).is_err());
+        assert!(limit(json!({"type": "RLIMIT_CORE", "soft": 0})).is_err());
+        assert!(limit(json!({"type": "RLIMIT_CORE", "soft": 0, "hard": 0})).is_ok());
+        let priority = |priority: Value| read("ioPriority", priority);
+        assert!(priority(json!({"class": "IOPRIO_CLASS_RT"})).is_err());
+        assert!(priority(json!({"priority": 4})).is_err());
+        assert!(priority(json!({"class": "IOPRIO_CLASS_BE", "priority": 4})).is_ok());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use crate::error::{Error, Result, Step};
 use crate::host::Host;
-use crate::init::process::raise_hard_limits;
+use crate::init::process::{oom_score_error, raise_hard_limits};
 use crate::plan::{IdMapping, Plan};
 use crate::procfs::ProcFs;
 
@@ -24,7 +24,7 @@ pub fn write(plan: &Plan, pid: i32, host: &Host) -> Result<()> {
     if let Some(score) = plan.process.oom_score_adj {
         procfs
             .write(&format!("{pid}/oom_score_adj"), &score.to_string())
-            .map_err(|e| e.with_field("/process/oomScoreAdj"))?;
+            .map_err(|error| oom_score_error(error, &plan.process))?;
     }
     let map = |name: &str, mappings: &[IdMapping]| {
         procfs

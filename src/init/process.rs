@@ -168,7 +168,18 @@ pub fn set_oom_score(process: &Process) -> Result<()> {
         None => Ok(()),
         Some(score) => ProcFs::host()?
             .write("self/oom_score_adj", &score.to_string())
-            .map_err(|e| e.with_field(process.pointer("oomScoreAdj"))),
+            .map_err(|error| oom_score_error(error, process)),
+    }
+}
+
+/// The error of a write that the kernel refused.
+pub fn oom_score_error(error: Error, process: &Process) -> Error {
+    let error = error.with_field(process.pointer("oomScoreAdj"));
+    match error.errno() {
+        Some(Errno::EACCES) => {
+            error.with_hint("a score below the caller's least one needs CAP_SYS_RESOURCE")
+        }
+        _ => error,
     }
 }
 
@@ -333,6 +344,7 @@ fn cwd_error(process: &Process, errno: Errno) -> Error {
         ),
         errno,
     )
+    .with_field(process.pointer("cwd"))
 }
 
 fn held() -> u64 {

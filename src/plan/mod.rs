@@ -392,7 +392,7 @@ pub struct User {
     pub gid: u32,
     pub additional_gids: Vec<u32>,
     /// The supplementary groups stay those of the runtime's caller, by [`KEEP_GROUPS`].
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_groups: bool,
     pub umask: Option<u32>,
 }

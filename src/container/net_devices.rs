@@ -106,32 +106,37 @@ impl NetDevices {
             .addresses(link.index)
             .map_err(|no| no.at(plan, "list the addresses"))?;
         let name = free_name(&self.container.route, plan)?;
-        self.moved.push(Moved {
+        let mut moved = Moved {
             plan: plan.clone(),
             link,
             addresses,
             inside: None,
-        });
-        // Noted first: if a step fails, this one is put back, too.
-        let Some(moved) = self.moved.last_mut() else {
-            return Ok(());
         };
-        set_up(route, link.index, false).map_err(|no| no.at(plan, "set the link down"))?;
+        let done = self.carry(&mut moved, &name);
+        // However far it got, it is put back when create fails.
+        self.moved.push(moved);
+        done
+    }
+
+    fn carry(&self, moved: &mut Moved, name: &str) -> Result<()> {
+        let plan = &moved.plan;
+        let (route, inside) = (&self.host.route, &self.container.route);
+        let index = moved.link.index;
+        set_up(route, index, false).map_err(|no| no.at(plan, "set the link down"))?;
         let change = Change {
-            name: Some(&name),
+            name: Some(name),
             netns: Some(self.container.netns.as_fd()),
             ..Change::default()
         };
-        let inside = &self.container.route;
-        if let Err(refused) = route.change(link.index, &change) {
+        if let Err(refused) = route.change(index, &change) {
             // Moved all the same, but not renamed: somebody took the name meanwhile.
-            if route.link_at(link.index).is_err() {
+            if route.link_at(index).is_err() {
                 moved.inside = inside.link(&plan.host).ok().map(|link| link.index);
             }
             return Err(refused.at(plan, "move it to the container's network namespace"));
         }
         let index = inside
-            .link(&name)
+            .link(name)
             .map_err(|no| no.at(plan, "find it in the container's network namespace"))?
             .index;
         moved.inside = Some(index);

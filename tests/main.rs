@@ -26,6 +26,7 @@ mod limits;
 mod list;
 mod maximal;
 mod maximal_run;
+mod mount_options;
 mod mounts;
 mod namespaces;
 mod net_devices;

@@ -65,50 +65,6 @@ both_views! {
         assert_eq!(report.mount(target)["root"], "/", "the root is the container's own cgroup");
     }
 
-    fn each_option_of_mount_8_sets_its_flag(t) {
-        for (option, flag) in [
-            ("ro", "ro"), ("nosuid", "nosuid"), ("nodev", "nodev"), ("noexec", "noexec"),
-            ("noatime", "noatime"), ("nodiratime", "nodiratime"), ("relatime", "relatime"),
-        ] {
-            let report = t.report_with(|config| add_mount(config, "/tmp", "tmpfs", "tmpfs", &[option]));
-            assert!(report.options("/tmp").contains(flag), "{option} gave {:?}", report.options("/tmp"));
-        }
-        let report = t.report_with(|config| add_mount(config, "/tmp", "tmpfs", "tmpfs", &["sync"]));
-        assert!(report.super_options("/tmp").contains("sync"), "{:?}", report.mount("/tmp"));
-    }
-
-    fn options_that_came_later_set_their_flags_too(t) {
-        t.only_orlop("runc 1.1 knows neither nosymfollow nor lazytime");
-        let report = t.report_with(|config| add_mount(config, "/tmp", "tmpfs", "tmpfs", &["nosymfollow"]));
-        assert!(report.options("/tmp").contains("nosymfollow"), "{:?}", report.options("/tmp"));
-        for (option, flag) in [("dirsync", "dirsync"), ("lazytime", "lazytime")] {
-            let report = t.report_with(|config| add_mount(config, "/tmp", "tmpfs", "tmpfs", &[option]));
-            assert!(report.super_options("/tmp").contains(flag), "{option} gave {:?}", report.mount("/tmp"));
-        }
-        let source = shared(t, "shared");
-        let report = t.report_with(|config| add_mount(config, "/tmp", "bind", &source, &["bind", "nosymfollow"]));
-        assert!(report.options("/tmp").contains("nosymfollow"), "{:?}", report.options("/tmp"));
-    }
-
-    fn a_later_option_wins_over_an_earlier_one(t) {
-        let report = t.report_with(|config| {
-            add_mount(config, "/tmp", "tmpfs", "tmpfs", &["ro", "nosuid", "noexec", "rw", "exec"]);
-        });
-        let options = report.options("/tmp");
-        assert!(options.contains("rw") && options.contains("nosuid") && !options.contains("noexec"), "{options:?}");
-    }
-
-    fn a_filesystems_own_options_reach_it(t) {
-        let report = t.report_with(|config| {
-            add_mount(config, "/tmp", "tmpfs", "scratch", &["size=512k", "mode=1750", "uid=3", "gid=4"]);
-        });
-        let options = report.super_options("/tmp");
-        for expected in ["size=512k", "mode=1750", "uid=3", "gid=4"] {
-            assert!(options.contains(expected), "{expected} is not in {options:?}");
-        }
-        assert_eq!(report.mount("/tmp")["source"], "scratch");
-    }
-
     fn a_directory_is_bound(t) {
         let source = shared(t, "shared");
         let bundle = t.bundle(&["write", "/tmp/new", "from inside"], |config| {
@@ -127,52 +83,6 @@ both_views! {
             t.run(&bundle).expect_code(3).expect_words("EROFS");
         }
         fs::write(format!("{source}/file"), "the host still writes").unwrap();
-    }
-
-    fn a_bind_takes_the_options_that_are_asked_for(t) {
-        let source = shared(t, "shared");
-        let report = t.report_with(|config| {
-            add_mount(config, "/tmp", "bind", &source, &["bind", "nosuid", "nodev", "noexec"]);
-        });
-        let options = report.options("/tmp");
-        for flag in ["rw", "nosuid", "nodev", "noexec"] {
-            assert!(options.contains(flag), "{flag} is not in {options:?}");
-        }
-    }
-
-    fn a_bind_has_the_access_times_that_are_asked_for(t) {
-        let source = shared(t, "shared");
-        for (asked, expected, absent) in [
-            (&["bind", "noatime"][..], &["noatime"][..], "relatime"),
-            (&["bind", "nodiratime"], &["nodiratime"], "noatime"),
-            // The kernel shows strictatime by showing neither of the others.
-            (&["bind", "strictatime"], &[], "relatime"),
-        ] {
-            let report = t.report_with(|config| add_mount(config, "/tmp", "bind", &source, asked));
-            let options = report.options("/tmp");
-            let all = expected.iter().all(|flag| options.contains(*flag));
-            assert!(all && !options.contains(absent), "{asked:?} gave {options:?}");
-        }
-    }
-
-    fn a_bind_loses_the_flags_of_its_source_when_that_is_asked_for(t) {
-        t.only_orlop("runc 1.1 keeps them");
-        let source = t.dir.join("strict");
-        fs::create_dir(&source).unwrap();
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
-        let none: Option<&str> = None;
-        mount(Some("strict"), &source, Some("tmpfs"), flags, none).unwrap();
-        let path = source.to_str().unwrap();
-        let asked = ["bind", "suid", "dev", "exec", "relatime"];
-        let report = t.report_with(|config| add_mount(config, "/tmp", "bind", path, &asked));
-        let kept = t.report_with(|config| add_mount(config, "/tmp", "bind", path, &["bind"]));
-        umount(&source).unwrap();
-        let options = report.options("/tmp");
-        for flag in ["nosuid", "nodev", "noexec", "noatime"] {
-            assert!(!options.contains(flag), "{flag} is in {options:?}");
-            assert!(kept.options("/tmp").contains(flag), "{flag} is lost without being asked for");
-        }
-        assert!(options.contains("relatime"), "{options:?}");
     }
 
     fn the_option_bind_makes_a_bind_of_any_type(t) {
@@ -251,37 +161,6 @@ both_views! {
         umount(below.as_str()).unwrap();
     }
 
-    fn rro_makes_the_mounts_below_read_only_too_and_ro_does_not(t) {
-        let source = shared(t, "shared");
-        let below = format!("{source}/below");
-        fs::create_dir(&below).unwrap();
-        let none: Option<&str> = None;
-        mount(Some("x"), below.as_str(), Some("tmpfs"), MsFlags::empty(), none).unwrap();
-        for (option, expected) in [("ro", "rw"), ("rro", "ro")] {
-            let report = t.report_with(|config| add_mount(config, "/tmp", "bind", &source, &["rbind", option]));
-            assert!(report.options("/tmp").contains("ro"), "with {option}");
-            let options = report.options("/tmp/below");
-            assert!(options.contains(expected), "{option} gave {options:?} below");
-        }
-        umount(below.as_str()).unwrap();
-    }
-
-    fn a_recursive_option_takes_flags_away_below_too(t) {
-        t.only_orlop("runc 1.1 changes nothing here without the flag of mount(2) beside it");
-        let source = shared(t, "shared");
-        let below = format!("{source}/below");
-        fs::create_dir(&below).unwrap();
-        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-        let none: Option<&str> = None;
-        mount(Some("x"), below.as_str(), Some("tmpfs"), flags, none).unwrap();
-        let asked = ["rbind", "rrw", "rsuid", "rexec"];
-        let report = t.report_with(|config| add_mount(config, "/tmp", "bind", &source, &asked));
-        umount(below.as_str()).unwrap();
-        let options = report.options("/tmp/below");
-        assert!(options.contains("rw"), "{options:?}");
-        assert!(!options.contains("nosuid") && !options.contains("noexec"), "{options:?}");
-    }
-
     fn an_entry_may_stand_twice_in_the_config(t) {
         t.only_orlop("runc fails with a busy device");
         let report = t.report_with(|config| {
@@ -313,26 +192,6 @@ both_views! {
                 assert_eq!(report["stat"][path]["mode"], mode, "{path}");
             }
         }
-    }
-
-    fn tmpcopyup_fills_the_tmpfs_with_what_the_rootfs_has(t) {
-        let bundle = t.bundle(&["read", "/full/deep/file"], |config| {
-            add_mount(config, "/full", "tmpfs", "tmpfs", &["tmpcopyup"]);
-        });
-        bundle.add_file("full/deep/file", "copied");
-        assert_eq!(t.run(&bundle).expect_ok().stdout, "copied\n");
-    }
-
-    fn tmpcopyup_goes_with_the_other_options(t) {
-        let bundle = t.bundle(&["report", "--read", "/full/file"], |config| {
-            add_mount(config, "/full", "tmpfs", "tmpfs", &["tmpcopyup", "ro", "nosuid", "size=1m", "mode=750"]);
-        });
-        bundle.add_file("full/file", "copied");
-        let report = t.report(&bundle);
-        assert_eq!(report["read"]["/full/file"], "copied");
-        let options = report.options("/full");
-        assert!(options.contains("ro") && options.contains("nosuid"), "{options:?}");
-        assert!(report.super_options("/full").contains("size=1024k"), "{}", report.mount("/full"));
     }
 
     fn a_link_on_the_way_to_the_target_is_followed_inside_the_rootfs(t) {
@@ -392,15 +251,6 @@ both_views! {
             add_mount(config, "/proc/uptime", "bind", &format!("{source}/file"), &["bind"]);
         });
         assert_eq!(t.run(&bundle).expect_ok().stdout, "from the host\n");
-    }
-
-    fn an_option_that_a_bind_does_not_know_is_refused(t) {
-        t.only_orlop("runc 1.1 hands it to the kernel, which ignores it");
-        let source = shared(t, "shared");
-        let bundle = t.bundle(&["exit", "0"], |config| {
-            add_mount(config, "/tmp", "bind", &source, &["bind", "nonsense=1"]);
-        });
-        t.run(&bundle).expect_error("bind mounts cannot have any filesystem-specific options applied");
     }
 
     fn options_of_a_tmpfs_are_left_out_of_a_bind(t) {

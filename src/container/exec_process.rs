@@ -28,8 +28,10 @@ pub fn plan(state: &State, options: &Exec, host: &Host) -> Result<Process> {
     let namespaces = namespaces_of(state);
     let planned = plan::plan_process(&process, "", &namespaces, host, &mut warnings)
         .map_err(|error| in_its_file(error, options))?;
+    // The plan takes the document for a config.json.
+    let place = format!("({}: ", path.display());
     for warning in warnings {
-        log::warn!("{warning}");
+        log::warn!("{}", warning.replace("(config.json: ", &place));
     }
     // What `linux` of config.json gives to each process of the container, and its annotations.
     Ok(Process {

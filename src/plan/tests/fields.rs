@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::pointer_of;
 use crate::bundle::Bundle;
@@ -20,7 +20,7 @@ use crate::plan::{Context, Plan};
 #[path = "../../../tests/maximal/mod.rs"]
 mod maximal;
 
-use maximal::{Field, Leaf, fields, leaves};
+use maximal::{Field, fields, leaves};
 
 /// A host with each controller that the config speaks of, every capability and SELinux.
 fn host(version: &str) -> Host {
@@ -208,7 +208,7 @@ fn every_wrong_value_is_refused_with_its_pointer() {
                 )) {
                     continue;
                 }
-                if let Some(problem) = problem(&variant, &leaf, &value) {
+                if let Some(problem) = problem(&variant, &leaf.pointer, &value) {
                     let text = value.to_string();
                     wrong.insert(format!("{} = {text}: {problem}", leaf.pointer));
                 }
@@ -220,13 +220,38 @@ fn every_wrong_value_is_refused_with_its_pointer() {
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-fn problem(variant: &Runnable, leaf: &Leaf, value: &Value) -> Option<String> {
+#[test]
+fn what_is_no_object_or_list_is_refused_with_its_pointer() {
+    let variant = runnable().swap_remove(0);
+    let mut places = BTreeSet::new();
+    for leaf in leaves(&variant.config) {
+        let mut pointer = leaf.pointer.as_str();
+        while let Some((parent, _)) = pointer.rsplit_once('/').filter(|(p, _)| !p.is_empty()) {
+            places.insert(parent.to_owned());
+            pointer = parent;
+        }
+    }
+    assert!(places.len() > 80, "{places:?}");
+    let mut wrong = Vec::new();
+    for place in &places {
+        // serde takes a list for an object, field by field.
+        let is_list = variant.config.pointer(place).unwrap().is_array();
+        let object = is_list.then(|| json!({}));
+        for value in [json!("x"), json!(7), json!(true)].into_iter().chain(object) {
+            let problem = problem(&variant, place, &value);
+            wrong.extend(problem.map(|problem| format!("{place} = {value}: {problem}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn problem(variant: &Runnable, pointer: &str, value: &Value) -> Option<String> {
     let mut config = variant.config.clone();
-    *config.pointer_mut(&leaf.pointer).unwrap() = value.clone();
+    *config.pointer_mut(pointer).unwrap() = value.clone();
     match plan(&config, &variant.host) {
         Ok(_) => Some("taken".to_owned()),
         Err(error) if error.kind != Kind::Invalid => Some(format!("{:?}: {error}", error.kind)),
-        Err(error) if pointer_of(&error) == leaf.pointer => None,
+        Err(error) if pointer_of(&error) == pointer => None,
         Err(error) => Some(error.to_string()),
     }
 }

@@ -237,7 +237,10 @@ fn what_is_no_object_or_list_is_refused_with_its_pointer() {
         // serde takes a list for an object, field by field.
         let is_list = variant.config.pointer(place).unwrap().is_array();
         let object = is_list.then(|| json!({}));
-        for value in [json!("x"), json!(7), json!(true)].into_iter().chain(object) {
+        for value in [json!("x"), json!(7), json!(true)]
+            .into_iter()
+            .chain(object)
+        {
             let problem = problem(&variant, place, &value);
             wrong.extend(problem.map(|problem| format!("{place} = {value}: {problem}")));
         }

@@ -27,6 +27,7 @@ mod list;
 mod maximal;
 mod maximal_run;
 mod mount_options;
+mod mount_targets;
 mod mounts;
 mod namespaces;
 mod net_devices;

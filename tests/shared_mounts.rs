@@ -6,7 +6,8 @@ use std::process::{Child, Command};
 use serde_json::{Value, json};
 
 use crate::support::bundle::{add_mount, push, set_capabilities};
-use crate::support::{Test, both_views, wait_until};
+use crate::support::console::{Console, read_all};
+use crate::support::{Container, Test, both_views, wait_until};
 
 /// Whoever lives in a mount namespace of its own, up to the end of the test.
 struct Neighbour(Child);
@@ -117,6 +118,27 @@ both_views! {
             assert_eq!(mount_table_of(pid), before, "while it runs");
             container.end();
         }
+    }
+
+    fn a_terminal_is_the_console(t) {
+        t.only_orlop("runc 1.1 mounts in the namespace that is shared");
+        let console = Console::new(t, "console");
+        let bundle = t.bundle(&["report", "--stat", "/dev/console"], |config| {
+            share(config, "self");
+            config["process"]["terminal"] = json!(true);
+        });
+        let args = ["create", "--console-socket", console.path(), "--bundle", bundle.path(), &bundle.id];
+        let created = t.runtime.call(&args);
+        created.expect_ok();
+        let container = Container::adopt(t, &bundle.id, created);
+        let (master, _) = console.receive();
+        container.start().expect_ok();
+        let report: Value = serde_json::from_str(&read_all(master)).unwrap();
+        assert!(report["fds"]["1"].to_string().contains("/dev/pts/"), "{:#}", report["fds"]);
+        let device = report["stat"]["/dev/console"]["device"].to_string();
+        assert!(device.contains("136:"), "not a pty: {device}");
+        container.wait_for_status("stopped");
+        container.delete().expect_ok();
     }
 
     fn who_climbs_out_of_a_chroot_is_not_on_the_host(t) {

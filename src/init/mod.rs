@@ -130,7 +130,7 @@ fn build_and_enter(plan: &Plan, handed: &mut Handed) -> Result<()> {
     let (root, unfinished) = build_rootfs(plan, handed)?;
     run_hooks_before_entering(plan, handed, || fchdir(&root))?;
     cover(plan, &root)?;
-    let terminal = if handed.console.is_some() {
+    let mut terminal = if handed.console.is_some() {
         let terminal = Terminal::open(&root, &plan.process)?;
         terminal.bind_console(&root)?;
         Some(terminal)
@@ -139,7 +139,12 @@ fn build_and_enter(plan: &Plan, handed: &mut Handed) -> Result<()> {
     };
     masks::finish_readonly(&unfinished)?;
     match aside {
-        Some(aside) => aside.enter(&root)?,
+        Some(aside) => {
+            aside.enter(&root)?;
+            if let Some(terminal) = &mut terminal {
+                terminal.name_in(&RootFs::current()?)?;
+            }
+        }
         None => enter_rootfs(plan, handed, &root)?,
     }
     if let (Some(terminal), Some(socket)) = (terminal, &handed.console) {

@@ -74,6 +74,28 @@ impl Terminal {
         trees::bind(self.peer.as_fd(), target.as_fd()).step(step)
     }
 
+    /// Open the peer anew by its name in `root`, if that is the one: opened by way of a mount
+    /// that the container does not have, it would have no name there (ttyname(3)).
+    pub fn name_in(&mut self, root: &RootFs) -> Result<()> {
+        let step = "open the terminal by its name";
+        let number = pty::number(self.master.as_fd()).step(step)?;
+        let path = format!("/dev/pts/{number}");
+        let own = fstat(&self.peer).step(step)?;
+        let is_own = |fd: &OwnedFd| {
+            fstat(fd).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (own.st_dev, own.st_ino))
+        };
+        if root
+            .find(Path::new(&path))?
+            .is_some_and(|seen| is_own(&seen))
+        {
+            let peer = root.open(Path::new(&path), OFlag::O_RDWR | OFlag::O_NOCTTY)?;
+            if is_own(&peer) {
+                self.peer = peer;
+            }
+        }
+        Ok(())
+    }
+
     /// Hand the master over, with the peer's name for a payload; keep the peer for stdin,
     /// stdout and stderr, and for our controlling terminal.
     pub fn hand_over(self, socket: &OwnedFd) -> Result<()> {

@@ -428,7 +428,7 @@ both_views! {
         });
         seen(&t.report(&bundle), "/again/file", 3, 3);
         bundle.edit(|config| add_mapped(config, "/third", &early, &["bind", "idmap"], &[(3, 4, 1)]));
-        t.run(&bundle).expect_error("are the source's ids mapped already?");
+        t.run(&bundle).expect_error("are the source's ids mapped already");
     }
 
     fn what_is_no_bind_or_has_no_map_is_refused(t) {

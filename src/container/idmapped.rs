@@ -18,7 +18,7 @@ use super::idmap;
 use crate::error::{Error, Result, Step};
 use crate::init::channel::Channel;
 use crate::init::mounts;
-use crate::plan::{IdMapping, Mount, MountIdMap, Plan};
+use crate::plan::{IdMapping, MountIdMap, Plan};
 use crate::procfs::ProcFs;
 use crate::sys::{clone, mount, process};
 
@@ -55,7 +55,7 @@ impl<'a> Mapper<'a> {
                 "no id mapping is planned for mount {index}"
             )));
         };
-        self.namespace(mount, idmap)
+        self.namespace(idmap)
             .and_then(|namespace| {
                 mount::set_id_map(tree.as_fd(), namespace.as_fd(), idmap.recursive)
                     .map_err(|errno| refused(errno, idmap.recursive))
@@ -63,8 +63,8 @@ impl<'a> Mapper<'a> {
             .map_err(|error| mounts::failed(mount, error))
     }
 
-    /// A user namespace with the mappings of this mount.
-    fn namespace(&mut self, mount: &Mount, idmap: &'a MountIdMap) -> Result<&OwnedFd> {
+    /// A user namespace with these mappings.
+    fn namespace(&mut self, idmap: &'a MountIdMap) -> Result<&OwnedFd> {
         let containers = &self.plan.namespaces;
         let containers: Maps = (&containers.uid_mappings, &containers.gid_mappings);
         let own: Maps = (&idmap.uid_mappings, &idmap.gid_mappings);
@@ -74,9 +74,9 @@ impl<'a> Mapper<'a> {
             Some(place) => place,
             None => {
                 let namespace = if wanted == containers {
-                    self.containers_namespace(mount)?
+                    self.containers_namespace()?
                 } else {
-                    namespace_with(wanted, mount)?
+                    namespace_with(wanted)?
                 };
                 self.namespaces.push((wanted, namespace));
                 self.namespaces.len() - 1
@@ -86,7 +86,7 @@ impl<'a> Mapper<'a> {
     }
 
     /// The namespace that init is in, which costs no process.
-    fn containers_namespace(&self, mount: &Mount) -> Result<OwnedFd> {
+    fn containers_namespace(&self) -> Result<OwnedFd> {
         let path = format!("/proc/{}/ns/user", self.init);
         let maps = &self.plan.namespaces;
         match File::open(&path) {
@@ -94,7 +94,7 @@ impl<'a> Mapper<'a> {
             Err(error)
                 if error.kind() == ErrorKind::PermissionDenied && !maps.uid_mappings.is_empty() =>
             {
-                namespace_with((&maps.uid_mappings, &maps.gid_mappings), mount)
+                namespace_with((&maps.uid_mappings, &maps.gid_mappings))
             }
             other => other
                 .map(OwnedFd::from)
@@ -108,7 +108,7 @@ impl<'a> Mapper<'a> {
 /// The child that brings it into being waits for our end of a line to close, by our death if
 /// need be. It may not end before: the files of a zombie belong to the host's root alone, and
 /// we may be the root of a user namespace.
-fn namespace_with((uids, gids): Maps, mount: &Mount) -> Result<OwnedFd> {
+fn namespace_with((uids, gids): Maps) -> Result<OwnedFd> {
     let (ours, theirs) = Channel::pair()?;
     let child = || {
         let _ = close(ours.raw_fd());
@@ -120,9 +120,7 @@ fn namespace_with((uids, gids): Maps, mount: &Mount) -> Result<OwnedFd> {
     let fill = || {
         let procfs = ProcFs::host()?;
         for (name, maps) in [("uid", uids), ("gid", gids)] {
-            procfs
-                .write(&format!("{pid}/{name}_map"), &idmap::text(maps))
-                .map_err(|e| e.with_field(format!("{}/{name}Mappings", mount.field)))?;
+            procfs.write(&format!("{pid}/{name}_map"), &idmap::text(maps))?;
         }
         let path = format!("/proc/{pid}/ns/user");
         File::open(&path).step_on("open the user namespace", path)
@@ -142,7 +140,10 @@ fn refused(errno: Errno, recursive: bool) -> Error {
              below it?",
         ),
         Errno::EINVAL => error.with_hint("does this kernel map ids on the source's filesystem?"),
-        Errno::EPERM => error.with_hint("are the source's ids mapped already?"),
+        Errno::EPERM => error.with_hint(
+            "are the source's ids mapped already, or is its filesystem that of another user \
+             namespace?",
+        ),
         _ => error,
     }
 }

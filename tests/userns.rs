@@ -242,6 +242,21 @@ both_views! {
         }
     }
 
+    fn a_bundle_without_a_mount_on_dev_runs_again(t) {
+        let mut bundle = t.bundle(&["open", "/dev/null"], |config| {
+            mapped(config);
+            config["root"]["readonly"] = json!(false);
+            config["mounts"] = json!([{"destination": "/proc", "type": "proc", "source": "proc"}]);
+        });
+        for name in ["/", "/dev"] {
+            std::os::unix::fs::chown(bundle.rootfs(name), Some(FIRST), Some(FIRST)).unwrap();
+        }
+        for again in ["first", "second"] {
+            bundle.edit(|config| config["annotations"] = json!({"run": again}));
+            assert_eq!(t.run(&bundle).expect_ok().stdout, "ok\n", "{again}");
+        }
+    }
+
     fn a_working_directory_that_only_the_user_may_enter_is_entered(t) {
         use std::os::unix::fs::PermissionsExt;
         let bundle = t.bundle(&["report"], |config| {

@@ -97,6 +97,8 @@ impl Maker<'_> {
         };
         match make_node(dir, name, device, [device.uid, device.gid]) {
             Err(Errno::EEXIST | Errno::EROFS) if matches(dir, name, device) => Ok(()),
+            // What an earlier container has left that had its nodes bound, or an image's builder.
+            Err(Errno::EEXIST) if is_empty_file(dir, name) => self.bind(index, device),
             Err(Errno::EEXIST) => {
                 Err(Error::new("something else is there already").with_errno(Errno::EEXIST))
             }
@@ -179,6 +181,13 @@ fn hosts_node(device: &Device) -> Result<OwnedFd> {
 fn matches(dir: BorrowedFd, name: &OsStr, device: &Device) -> bool {
     fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)
         .is_ok_and(|stat| is_device(stat.st_mode, stat.st_rdev, device))
+}
+
+fn is_empty_file(dir: BorrowedFd, name: &OsStr) -> bool {
+    fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+        kind == SFlag::S_IFREG && stat.st_size == 0
+    })
 }
 
 fn is_device(mode: u32, rdev: u64, device: &Device) -> bool {

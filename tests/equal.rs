@@ -42,6 +42,38 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "the same, where /sys is bound with all that is on it",
     ),
     (
+        "/mounts/~1dev~1full/options",
+        "nodes that are bound are nosuid and noexec, as /dev is",
+    ),
+    (
+        "/mounts/~1dev~1null/options",
+        "nodes that are bound are nosuid and noexec, as /dev is",
+    ),
+    (
+        "/mounts/~1dev~1random/options",
+        "nodes that are bound are nosuid and noexec, as /dev is",
+    ),
+    (
+        "/mounts/~1dev~1tty/options",
+        "nodes that are bound are nosuid and noexec, as /dev is",
+    ),
+    (
+        "/mounts/~1dev~1urandom/options",
+        "nodes that are bound are nosuid and noexec, as /dev is",
+    ),
+    (
+        "/mounts/~1dev~1zero/options",
+        "nodes that are bound are nosuid and noexec, as /dev is",
+    ),
+    (
+        "/mounts/~1proc~1keys/options",
+        "what masks a file is such a node",
+    ),
+    (
+        "/mounts/~1proc~1timer_list/options",
+        "what masks a file is such a node",
+    ),
+    (
         "/dev/~1dev~1mqueue/gid",
         "in a user namespace, runc makes it as a group that is not mapped",
     ),

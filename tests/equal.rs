@@ -74,15 +74,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "what masks a file is such a node",
     ),
     (
-        "/mounts/~1dev~1null/options",
-        "where a device is bound, the mount is nosuid and noexec, as with crun",
-    ),
-    ("/mounts/~1dev~1zero/options", "the same"),
-    ("/mounts/~1dev~1full/options", "the same"),
-    ("/mounts/~1dev~1random/options", "the same"),
-    ("/mounts/~1dev~1urandom/options", "the same"),
-    ("/mounts/~1dev~1tty/options", "the same"),
-    (
         "/dev/~1dev~1mqueue/gid",
         "in a user namespace, runc makes it as a group that is not mapped",
     ),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use nix::mount::{MsFlags, mount, umount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 
@@ -37,11 +38,11 @@ once! {
     fn a_node_of_the_host_that_is_another_device_is_not_bound(t) {
         t.only_orlop("runc 1.1 binds whatever the host has at the path");
         // Default devices are the host's where mknod is refused.
-        let flags = nix::mount::MsFlags::MS_BIND;
-        nix::mount::mount(Some("/dev/zero"), "/dev/full", None::<&str>, flags, None::<&str>).unwrap();
         let bundle = t.bundle(&["exit", "0"], |config| add_user_namespace(config, 200_000));
+        let none = None::<&str>;
+        mount(Some("/dev/zero"), "/dev/full", none, MsFlags::MS_BIND, none).unwrap();
         let output = t.try_create(&bundle);
-        nix::mount::umount("/dev/full").unwrap();
+        umount("/dev/full").unwrap();
         output.expect_error("is another device");
     }
 }

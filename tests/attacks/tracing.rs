@@ -56,6 +56,21 @@ pub fn may_trace(config: &mut Value) {
 }
 
 once! {
+    fn who_may_trace_gets_no_descriptor_of_the_host(t) {
+        // Such as the runtime's of the state directory, two below the secret, or of its parent.
+        t.only_orlop("needs no comparison");
+        let whats: Vec<String> = (3..10)
+            .flat_map(|fd| [format!("fd/{fd}/../secret"), format!("fd/{fd}/../../secret")])
+            .collect();
+        let attack: Vec<&str> = ["grab"].into_iter().chain(whats.iter().map(String::as_str)).collect();
+        fs::write(t.dir.join("secret"), "the host").unwrap();
+        let container = t.start(&t.bundle(&attack, may_trace));
+        container.wait_for_output("ready");
+        enter_slowly(t, &container);
+        assert!(!container.output().contains("grabbed"), "{}", container.output());
+        container.end();
+    }
+
     fn a_change_of_user_does_not_open_a_process_of_exec(t) {
         // With this sysctl the kernel makes it dumpable when it becomes the container's user.
         let container = t.start(&t.bundle(&["overwrite"], |config| {

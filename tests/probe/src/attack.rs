@@ -13,11 +13,12 @@ use crate::{files, sys};
 const PIDS: std::ops::Range<u32> = 2..200;
 
 /// Try to open `/proc/PID/<what>` of every process, for ever; say once what the file has.
-pub fn grab(what: &str) -> Result<i32, String> {
+pub fn grab(whats: &[&str]) -> Result<i32, String> {
     say("ready")?;
     loop {
         for pid in PIDS {
-            let Ok(file) = File::open(format!("/proc/{pid}/{what}")) else {
+            let open = |what: &&str| File::open(format!("/proc/{pid}/{what}")).ok();
+            let Some(file) = whats.iter().find_map(open) else {
                 continue;
             };
             let mut text = String::new();

@@ -49,7 +49,7 @@ pub fn dispatch(argv: &[String]) -> Outcome {
         ["syscall", ..] => syscalls(rest),
         ["hook", out, ..] => hook(argv, out, &rest[1..]),
         ["init", program, ..] => init(program, &rest[1..]),
-        ["grab", what] => attack::grab(what),
+        ["grab", whats @ ..] => attack::grab(whats),
         ["swap", names @ ..] => attack::swap(names),
         ["trace"] => attack::trace(),
         ["over", from, to] => attack::over(from, to),

@@ -16,7 +16,7 @@ use super::nodes;
 use super::process::Process;
 use super::state::State;
 use crate::cgroup::Cgroup;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::fd_socket;
 use crate::host::Host;
 use crate::init::channel::{Channel, Gate};
@@ -25,7 +25,7 @@ use crate::init::process::{raise_hard_limits, set_oom_score};
 use crate::init::{self, Handed};
 use crate::intel_rdt::Group;
 use crate::plan::{NamespaceKind, Plan};
-use crate::sys::clone;
+use crate::sys::{clone, process};
 
 use super::options::Create;
 
@@ -93,6 +93,13 @@ pub fn init(
         new_keyring: !options.no_new_keyring,
     };
     let born_in = born_in.as_ref().map(AsFd::as_fd);
+    // Born undumpable: root of the host owns the new user namespace, and whoever is that in a
+    // container that sees the host's processes could look into init before it shut itself. (A
+    // user without privileges needs its own files in procfs, which would be root's.)
+    let shut = new_user_namespace && !host.is_rootless();
+    if shut {
+        process::set_dumpable(false).step("become undumpable")?;
+    }
     let (pid, pidfd) = if through_middle {
         // What the middle process could not join goes on to init, with the rest of its memory.
         let refused = Cell::new(Vec::new());
@@ -116,6 +123,9 @@ pub fn init(
         let cloned = clone::clone3(flags.into(), born_in, || init::run(plan, handed));
         cloned.map_err(clone_error)?
     };
+    if shut {
+        process::set_dumpable(true).step("become dumpable")?;
+    }
     Ok(Spawned {
         init: Process::child(pid, pidfd)?,
         channel,

@@ -38,6 +38,7 @@ once! {
         for field in ["apparmorProfile", "selinuxLabel"] {
             let bundle = t.bundle(&["exit", "0"], |config| {
                 without_mounts_at(config, "/proc");
+                config["root"]["readonly"] = json!(false);
                 config["process"][field] = json!("label");
             });
             add_false_labels(&bundle, "proc");
@@ -49,7 +50,10 @@ once! {
 
     fn a_label_of_exec_is_not_written_to_a_file_of_the_image(t) {
         t.only_orlop("runc 1.1 needs a procfs in the rootfs");
-        let bundle = t.bundle(&["sleep"], |config| without_mounts_at(config, "/proc"));
+        let bundle = t.bundle(&["sleep"], |config| {
+            without_mounts_at(config, "/proc");
+            config["root"]["readonly"] = json!(false);
+        });
         add_false_labels(&bundle, "proc");
         let container = t.start(&bundle);
         container.wait_for_output("ready");

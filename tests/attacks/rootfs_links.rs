@@ -29,7 +29,7 @@ once! {
         for (at, below) in [
             ("/dev", ""), ("/dev/pts", "pts"), ("/dev/shm", "shm"), ("/dev/mqueue", "mqueue"), ("/dev/null", "file"),
             ("/dev/zero", "new"), ("/dev/ptmx", "file"), ("/dev/deep", ""), ("/proc", ""), ("/proc", "attr"),
-            ("/sys", ""), ("/sys/fs", "fs"), ("/etc", ""), ("/etc/passwd", "file"), ("/target", "null"), ("/tmp", ""),
+            ("/sys", ""), ("/sys/fs", "fs"), ("/etc", ""), ("/etc/passwd", "file"), ("/target", "net"), ("/tmp", ""),
         ] {
             for to in links_to(&canary.path(below)) {
                 let bundle = t.bundle(&["exit", "0"], |config| {
@@ -60,7 +60,7 @@ once! {
             let bundle = t.bundle(&["report"], |config| {
                 add_mount(config, "/link/shm", "tmpfs", "tmpfs", &[]);
                 add_mount(config, "/link/pts", "tmpfs", "tmpfs", &["rprivate"]);
-                add_mount(config, "/link/null", "bind", "/proc/self", &["bind"]);
+                add_mount(config, "/link/net", "bind", "/proc/self", &["bind"]);
                 add_mount(config, "/link/file", "bind", "/dev/null", &["bind"]);
                 add_mount(config, "/link/made/deep", "tmpfs", "tmpfs", &[]);
                 add_mount(config, "/link/made/file", "bind", "/dev/null", &["bind"]);
@@ -69,7 +69,7 @@ once! {
             canary.twin(&bundle);
             put_link(&bundle, "/link", &to);
             let report = t.report(&bundle);
-            for below in ["shm", "pts", "null", "file", "made/deep", "made/file", "fs/cgroup"] {
+            for below in ["shm", "pts", "net", "file", "made/deep", "made/file", "fs/cgroup"] {
                 report.mount(&canary.path(below));
             }
             canary.assert_untouched(&to);

@@ -5,8 +5,9 @@ use std::os::unix::fs::MetadataExt;
 
 use serde_json::{Value, json};
 
+use super::{without_mounts_at, without_pid_namespace};
 use crate::support::bundle::{add_user_namespace, push, set_capabilities, set_namespaces};
-use crate::support::{Container, Test, both_views, once};
+use crate::support::{Bundle, Container, Test, both_views, once};
 
 /// fs.suid_dumpable of the host, set for as long as this lives.
 struct SuidDumpable(String);
@@ -55,7 +56,57 @@ pub fn may_trace(config: &mut Value) {
     set_capabilities(config, &["CAP_SYS_PTRACE"]);
 }
 
+/// A container in these namespaces of other processes, and in a new user namespace where no
+/// other's is joined. Without a pid namespace it is in the host's.
+fn seen_by(t: &Test, namespaces: &[(&str, String)]) -> Bundle {
+    t.bundle(&["exit", "0"], |config| {
+        set_namespaces(config, &["mount", "uts", "ipc", "network"]);
+        for (kind, pid) in namespaces {
+            let path = format!("/proc/{pid}/ns/{kind}");
+            push(
+                config,
+                "/linux/namespaces",
+                json!({"type": kind, "path": path}),
+            );
+        }
+        if !namespaces.iter().any(|(kind, _)| *kind == "user") {
+            add_user_namespace(config, 0);
+        }
+        // A procfs of a pid namespace that is not the new user namespace's is not its to mount.
+        without_mounts_at(config, "/proc");
+    })
+}
+
 once! {
+    fn nobody_looks_into_a_user_namespace_that_the_hosts_root_owns(t) {
+        // Whatever capabilities its processes have in it.
+        t.only_orlop("runc 1.1 does not join a pid namespace from a new user namespace");
+        let secret = t.dir.join("secret");
+        fs::write(&secret, "the host").unwrap();
+        let what = format!("root{}", secret.display());
+        let owner = t.sleeper(|config| add_user_namespace(config, 0));
+        let spy = t.start(&t.bundle(&["grab", &what], without_pid_namespace));
+        let sharer = t.start(&t.bundle(&["grab", &what], |_| {}));
+        spy.wait_for_output("ready");
+        sharer.wait_for_output("ready");
+        let (owners, sharers) = (owner.pid().to_string(), sharer.pid().to_string());
+        for _ in 0..ENTRIES / 2 {
+            for namespaces in [
+                vec![],
+                vec![("pid", sharers.clone())],
+                vec![("user", owners.clone())],
+                vec![("user", owners.clone()), ("pid", sharers.clone())],
+            ] {
+                t.run(&seen_by(t, &namespaces));
+            }
+        }
+        for spy in [spy, sharer] {
+            assert!(!spy.output().contains("grabbed"), "{}", spy.output());
+            spy.end();
+        }
+        owner.end();
+    }
+
     fn who_may_trace_gets_no_descriptor_of_the_host(t) {
         // Such as the runtime's of the state directory, two below the secret, or of its parent.
         t.only_orlop("needs no comparison");
@@ -71,20 +122,8 @@ once! {
         container.end();
     }
 
-    fn a_change_of_user_does_not_open_a_process_of_exec(t) {
-        // With this sysctl the kernel makes it dumpable when it becomes the container's user.
-        let container = t.start(&t.bundle(&["overwrite"], |config| {
-            config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
-        }));
-        container.wait_for_output("ready");
-        let sysctl = SuidDumpable::set("1");
-        enter_slowly(t, &container);
-        drop(sysctl);
-        assert!(!container.output().contains("held"), "{}", container.output());
-        container.end();
-    }
-
     fn init_stays_closed_after_its_change_of_user(t) {
+        // With this sysctl the kernel makes it dumpable when it becomes the container's user.
         t.only_orlop("runc 1.1 opens init by its change of user");
         let sysctl = SuidDumpable::set("1");
         for mapped in [false, true] {

@@ -263,7 +263,7 @@ both_views! {
             c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/agent",
                 "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]});
         });
-        for system in ["windows", "solaris", "vm"] {
+        for system in ["windows", "solaris", "vm", "zos", "freebsd"] {
             field(t, &format!("/{system}"), system, |c| c[system] = json!({}));
         }
     }

@@ -13,6 +13,7 @@ mod unknown;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime as oci;
@@ -76,6 +77,24 @@ impl Bundle {
             warnings,
         })
     }
+}
+
+/// Read a resources object, as `update --resources FILE` has it, with what was mended. `-` is
+/// standard input.
+pub fn read_resources(path: &Path) -> Result<(oci::LinuxResources, Vec<String>)> {
+    let file = match path.to_str() {
+        Some("-") => std::io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .map(File::from),
+        _ => File::open(path),
+    };
+    let file = file.step_on("open the resources", path)?;
+    let name = path.display().to_string();
+    let text = read(file, path)?;
+    let parsed = parse(&text, &name, &repair::RESOURCES).map_err(|error| error.in_file(path))?;
+    unknown::show(&text, &name, "/linux/resources");
+    Ok(parsed)
 }
 
 /// Read a process object, as `exec --process FILE` has it, with what was mended.

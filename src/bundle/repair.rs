@@ -6,7 +6,7 @@
 //! sees the gap: when that fails after an update of the crate, the function can go. A value of
 //! a wrong type is never touched: the parse that follows names it.
 
-use oci_spec::runtime::{Capability, Linux, Process};
+use oci_spec::runtime::{Capability, Linux, LinuxResources, Process};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -28,11 +28,20 @@ pub const CONFIG: Repair<Config> = Repair {
             return true;
         }
         let resources = linux.and_then(|linux| linux.resources().as_ref());
-        let pids = resources.and_then(|resources| resources.pids().as_ref());
         let rdt = linux.is_some_and(|linux| linux.intel_rdt().is_some());
-        rdt || pids.is_some_and(|pids| pids.limit() == 0)
+        rdt || resources.is_some_and(resources_in_doubt)
     },
     mend: config,
+};
+
+pub const RESOURCES: Repair<LinuxResources> = Repair {
+    doubts: resources_in_doubt,
+    mend: |value, _| {
+        nulls(value);
+        if let Some(object) = value.as_object_mut() {
+            resources(object);
+        }
+    },
 };
 
 pub const PROCESS: Repair<Process> = Repair {
@@ -61,6 +70,14 @@ fn process_in_doubt(process: &Process) -> bool {
     process.io_priority().is_some() || limits.any(|limit| limit.soft() == 0 || limit.hard() == 0)
 }
 
+/// Whether a limit of 0 may be no limit.
+fn resources_in_doubt(resources: &LinuxResources) -> bool {
+    resources
+        .pids()
+        .as_ref()
+        .is_some_and(|pids| pids.limit() == 0)
+}
+
 /// Mend a config.json.
 fn config(config: &mut Value, warnings: &mut Vec<String>) {
     nulls(config);
@@ -78,13 +95,11 @@ fn config(config: &mut Value, warnings: &mut Vec<String>) {
             require(map, &["containerID", "hostID", "size"]);
         }
     }
-    if let Some(resources) = config
+    if let Some(object) = config
         .pointer_mut("/linux/resources")
         .and_then(Value::as_object_mut)
     {
-        pids_without_limit(resources);
-        device_rules_without_type(resources);
-        huge_page_limits(resources);
+        resources(object);
     }
     if let Some(rdt) = config
         .pointer_mut("/linux/intelRdt")
@@ -92,6 +107,13 @@ fn config(config: &mut Value, warnings: &mut Vec<String>) {
     {
         monitoring_of_old(rdt);
     }
+}
+
+/// Mend a resources object.
+fn resources(resources: &mut Map<String, Value>) {
+    pids_without_limit(resources);
+    device_rules_without_type(resources);
+    huge_page_limits(resources);
 }
 
 /// `enableCMT` and `enableMBM` of the specification's 1.1 and 1.2, which oci-spec spells in
@@ -254,7 +276,7 @@ mod tests {
         (spec.process().clone().unwrap(), warnings)
     }
 
-    fn mended_resources(resources: Value) -> oci::LinuxResources {
+    fn mended_resources(resources: Value) -> LinuxResources {
         let (spec, warnings) = mended(json!({"linux": {"resources": resources}}));
         assert!(warnings.is_empty());
         spec.linux().as_ref().unwrap().resources().clone().unwrap()

@@ -51,17 +51,19 @@ impl Cgroup {
             });
         }
         refuse_used(&self.dirs, &old)?;
-        self.require_dirs(plan)?;
-        self.enable_controllers(plan);
+        self.require_dirs(&plan.writes)?;
+        if let Some(dir) = plan.dirs.iter().find(|dir| is_unified(dir)) {
+            enable_controllers(&dir.mount, &dir.dir, &plan.enable);
+        }
         limits::fill_cpuset(plan, self.v1_dir("cpuset"))?;
         self.set_devices(plan, &old)?;
-        limits::write(&plan.writes, |key| self.v1_dir(key))
+        limits::write(&plan.writes, |key| self.v1_dir(key), file::write)
     }
 
     /// A limit needs its directory, whatever else may be done without.
-    fn require_dirs(&self, plan: &plan::Cgroup) -> Result<()> {
+    pub(super) fn require_dirs(&self, writes: &[plan::CgroupWrite]) -> Result<()> {
         let lacks = |write: &&plan::CgroupWrite| self.v1_dir(&write.controller).is_none();
-        match plan.writes.iter().find(lacks) {
+        match writes.iter().find(lacks) {
             None => Ok(()),
             Some(write) if write.controller == UNIFIED => Err(Error::new(
                 "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
@@ -74,35 +76,6 @@ impl Cgroup {
                 write.controller
             ))
             .with_field(&write.field)),
-        }
-    }
-
-    /// v2: a controller works in a cgroup when its parent hands it down, and so on up to the
-    /// root. The usual parent does it already, which one read tells. A cgroup that has
-    /// processes cannot (EBUSY): then the limit that needs it will fail with the name of its
-    /// file.
-    fn enable_controllers(&self, plan: &plan::Cgroup) {
-        let Some(dir) = plan.dirs.iter().find(|dir| is_unified(dir)) else {
-            return;
-        };
-        let Some(parent) = dir.dir.parent().filter(|_| !plan.enable.is_empty()) else {
-            return;
-        };
-        let handed = file::read_value(&parent.join("cgroup.subtree_control")).unwrap_or_default();
-        let handed: Vec<&str> = handed.split(' ').collect();
-        if plan
-            .enable
-            .iter()
-            .all(|name| handed.contains(&name.as_str()))
-        {
-            return;
-        }
-        let below = parent.strip_prefix(&dir.mount).unwrap_or(Path::new(""));
-        let mut ancestor = dir.mount.clone();
-        hand_down(&ancestor, &plan.enable);
-        for name in below {
-            ancestor.push(name);
-            hand_down(&ancestor, &plan.enable);
         }
     }
 
@@ -222,6 +195,30 @@ fn refuse_used(dirs: &[Dir], old: &[usize]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// v2: a controller works in a cgroup, `dir`, when its parent hands it down, and so on up to
+/// the root, `mount`. The usual parent does it already, which one read tells. A cgroup that has
+/// processes cannot (EBUSY): then the limit that needs it will fail with the name of its file.
+pub fn enable_controllers(mount: &Path, dir: &Path, controllers: &[String]) {
+    let Some(parent) = dir.parent().filter(|_| !controllers.is_empty()) else {
+        return;
+    };
+    let handed = file::read_value(&parent.join("cgroup.subtree_control")).unwrap_or_default();
+    let handed: Vec<&str> = handed.split(' ').collect();
+    if controllers
+        .iter()
+        .all(|name| handed.contains(&name.as_str()))
+    {
+        return;
+    }
+    let below = parent.strip_prefix(mount).unwrap_or(Path::new(""));
+    let mut ancestor = mount.to_owned();
+    hand_down(&ancestor, controllers);
+    for name in below {
+        ancestor.push(name);
+        hand_down(&ancestor, controllers);
+    }
 }
 
 /// All at once, else each that can be.

@@ -12,29 +12,54 @@ use super::file;
 use crate::error::{Error, Result, Step};
 use crate::plan::{self, CgroupWrite, Missing};
 
-/// Write the limits in order. Some bound each other (memory and swap, quota and period), and
-/// which of two has to go first depends on what is set already: one that the kernel refuses
-/// comes again after all others.
-pub fn write<'a>(writes: &[CgroupWrite], dir_of: impl Fn(&str) -> Option<&'a Path>) -> Result<()> {
+/// Write the limits in order, each by `put`. Some bound each other (memory and swap; period,
+/// quota and burst), and which has to go first depends on what is set already: those that the
+/// kernel refuses come again after the others, as long as that gets any further.
+pub fn write<'a>(
+    writes: &[CgroupWrite],
+    dir_of: impl Fn(&str) -> Option<&'a Path>,
+    mut put: impl FnMut(&Path, &str) -> Result<(), Errno>,
+) -> Result<()> {
     let mut again = Vec::new();
     for write in writes {
         let Some(dir) = dir_of(&write.controller) else {
             return Err(refused(write, &write.file, Errno::ENOENT));
         };
-        match write_one(dir, write) {
+        match write_one(dir, write, &mut put) {
             Ok(()) => {}
             Err((_, Errno::EINVAL | Errno::EBUSY)) => again.push((dir, write)),
             Err((file, errno)) => return Err(refused(write, file, errno)),
         }
     }
-    for (dir, write) in again {
-        write_one(dir, write).map_err(|(file, errno)| explain(dir, write, file, errno))?;
+    while !again.is_empty() {
+        let mut first = None;
+        let left: Vec<_> = again
+            .iter()
+            .copied()
+            .filter(|(dir, write)| match write_one(dir, write, &mut put) {
+                Ok(()) => false,
+                Err((file, errno)) => {
+                    first.get_or_insert((*dir, *write, file, errno));
+                    true
+                }
+            })
+            .collect();
+        if let Some((dir, write, file, errno)) = first
+            && left.len() == again.len()
+        {
+            return Err(explain(dir, write, file, errno));
+        }
+        again = left;
     }
     Ok(())
 }
 
-fn write_one<'a>(dir: &Path, write: &'a CgroupWrite) -> Result<(), (&'a str, Errno)> {
-    let first = file::write(&dir.join(&write.file), &write.value);
+fn write_one<'a>(
+    dir: &Path,
+    write: &'a CgroupWrite,
+    put: &mut impl FnMut(&Path, &str) -> Result<(), Errno>,
+) -> Result<(), (&'a str, Errno)> {
+    let first = put(&dir.join(&write.file), &write.value);
     // cgroup filesystems say EACCES or EPERM where a file would have to be made, too.
     let missing = match first {
         Ok(()) => return Ok(()),
@@ -45,7 +70,7 @@ fn write_one<'a>(dir: &Path, write: &'a CgroupWrite) -> Result<(), (&'a str, Err
         Missing::Refuse => Err((&write.file, missing)),
         Missing::Skip => Ok(()),
         Missing::Instead { file, value } => {
-            file::write(&dir.join(file), value).map_err(|errno| (file.as_str(), errno))
+            put(&dir.join(file), value).map_err(|errno| (file.as_str(), errno))
         }
     }
 }
@@ -65,19 +90,34 @@ fn refused(write: &CgroupWrite, file: &str, errno: Errno) -> Error {
     }
 }
 
-/// A memory limit below what is in use is refused by v1 as busy: say what is in use.
+/// What the kernel's errno does not tell.
 fn explain(dir: &Path, write: &CgroupWrite, file: &str, errno: Errno) -> Error {
-    if file == "memory.limit_in_bytes" && errno == Errno::EBUSY {
-        let number = |file: &str| file::read_value(&dir.join(file)).unwrap_or_default();
-        return Error::new(format!(
+    let number = |file: &str| file::read_value(&dir.join(file)).unwrap_or_default();
+    match (file, errno) {
+        // v1 refuses a limit below what is in use, once it has freed what it can.
+        ("memory.limit_in_bytes", Errno::EBUSY) => Error::new(format!(
             "unable to set memory limit to {} (current usage: {}, peak usage: {})",
             write.value,
             number("memory.usage_in_bytes"),
             number("memory.max_usage_in_bytes"),
         ))
-        .with_field(&write.field);
+        .with_field(&write.field)
+        .with_hint("the kernel cannot free enough of what is in use"),
+        ("memory.memsw.limit_in_bytes", Errno::EBUSY) => refused(write, file, errno).with_hint(
+            format!("{} bytes are in use", number("memory.memsw.usage_in_bytes")),
+        ),
+        ("memory.limit_in_bytes", Errno::EINVAL) => refused(write, file, errno).with_hint(format!(
+            "the limit of memory with swap is {}",
+            number("memory.memsw.limit_in_bytes")
+        )),
+        ("memory.memsw.limit_in_bytes", Errno::EINVAL) => refused(write, file, errno).with_hint(
+            format!("the limit of memory is {}", number("memory.limit_in_bytes")),
+        ),
+        ("cpu.shares" | "cpu.weight", Errno::EINVAL) if number("cpu.idle") == "1" => {
+            refused(write, file, errno).with_hint("an idle cgroup has no share of its own")
+        }
+        _ => refused(write, file, errno),
     }
-    refused(write, file, errno)
 }
 
 /// Tell a v1 devices cgroup its rules, from the ground up. What was there before is not asked

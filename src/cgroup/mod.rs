@@ -1,8 +1,8 @@
 //! Control groups: where they are, how a container gets into its own, what limits it there.
 //!
 //! `layout` finds the host's arrangement once (v1, v2 or hybrid). The plan computes paths and
-//! writes from it; this room makes the directories (`create`), writes the files (`limits`),
-//! tells the kernel the device rules (`devices`, and `program` for v2), freezes (`freezer`),
+//! writes from it; this room makes the directories (`create`), writes the files (`limits`, and
+//! `update` for a cgroup in use), tells the kernel the device rules (`devices`, and `program` for v2), freezes (`freezer`),
 //! signals (`processes`) and removes (`remove`). It knows nothing of bundles.
 //!
 //! A process enters by itself: on v1 it writes `0` to each `tasks` file, on v2 it is born there
@@ -29,6 +29,7 @@ mod limits;
 mod processes;
 mod program;
 mod remove;
+mod update;
 
 pub use layout::{Hierarchy, Layout, join, unescape};
 

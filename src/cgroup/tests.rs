@@ -463,6 +463,7 @@ fn forbidden(optional: bool, keys: &[&str]) -> crate::plan::Cgroup {
             missing: crate::plan::Missing::Refuse,
         }],
         devices: vec![devices::tests::rule("deny a")],
+        resources: None,
         optional,
         rootless: true,
     }

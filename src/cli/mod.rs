@@ -25,6 +25,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ const VERBS: &[Verb] = &[
     spec::VERB,
     start::VERB,
     state::VERB,
+    update::VERB,
 ];
 
 /// The version of the runtime-spec that all this follows.

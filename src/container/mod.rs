@@ -32,3 +32,4 @@ pub mod state;
 pub mod status;
 pub mod store;
 mod undo;
+pub mod update;

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
@@ -110,6 +111,9 @@ pub struct Own {
     pub namespaces: Vec<NamespaceKind>,
     /// `--no-new-keyring` of create: exec does not make one either.
     pub no_new_keyring: bool,
+    /// `linux.resources` without its devices, as create or the last update has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<LinuxResources>,
     /// Groups of resctrl that go with the container, inner ones last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub intel_rdt_groups: Vec<PathBuf>,
@@ -188,6 +192,7 @@ impl State {
                 process: plan.process.clone(),
                 namespaces: kinds.chain(joined.map(|join| join.kind)).collect(),
                 no_new_keyring: false,
+                resources: plan.cgroup.resources.clone(),
                 intel_rdt_groups: Vec::new(),
             },
         }
@@ -363,6 +368,7 @@ pub(crate) mod tests {
                 enable: Vec::new(),
                 writes: Vec::new(),
                 devices: Vec::new(),
+                resources: None,
                 optional: false,
                 rootless: false,
             },

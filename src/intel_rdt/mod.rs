@@ -12,6 +12,7 @@
 
 mod resctrl;
 mod schemata;
+mod update;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ use self::resctrl::{Resctrl, tasks};
 use crate::error::{Error, Result, Step};
 use crate::plan::intel_rdt::{AT, L3, MB, MONITORING};
 use crate::plan::{IntelRdt, SchemataLine};
+
+pub use update::Change;
 
 /// The group that a container's processes are in.
 #[derive(Debug)]

@@ -218,3 +218,25 @@ fn removing_twice_is_fine() {
     assert!(!fake.has("a"));
     remove(&dirs).unwrap();
 }
+
+#[test]
+fn an_update_writes_its_lines_and_can_be_taken_back() {
+    let fake = Fake::new("update");
+    fake.fill("box");
+    let dir = fake.0.root.join("box");
+    let dir = dir.to_str().unwrap();
+    let find = |plan: &IntelRdt, dir: &str| Change::at(fake.0.clone(), plan, dir);
+    let memory = plan(None, &[(MB, "MB:0=20")], false);
+    let change = find(&memory, dir).unwrap();
+    change.make().unwrap();
+    assert!(fake.read("box/schemata").starts_with("MB:0=20\n"));
+    change.put_back();
+    assert!(fake.read("box/schemata").starts_with("    L3:0=fffff"));
+
+    let error = find(&plan(None, &[(L3, "L3:0=f")], false), dir).unwrap_err();
+    assert_eq!(pointer_of(&error), L3);
+    assert_eq!(error.step, "Intel RDT/CAT: l3 cache schema is not enabled");
+    let error = find(&memory, "").unwrap_err();
+    let words = "updating a non-existent Intel RDT configuration is not supported";
+    assert_eq!(error.to_string(), words);
+}

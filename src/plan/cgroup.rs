@@ -18,6 +18,7 @@ use crate::host::Host;
 
 mod devices;
 mod resources;
+pub mod update;
 
 const PATH: &str = "/linux/cgroupsPath";
 
@@ -44,7 +45,7 @@ pub fn plan(
     }
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let writes = match resources {
-        Some(resources) => resources::writes(resources, layout, warnings)?,
+        Some(resources) => resources::writes(resources, layout, false, warnings)?,
         None => Vec::new(),
     };
     Ok(Cgroup {
@@ -53,6 +54,7 @@ pub fn plan(
         enable: enable(layout, &writes),
         writes,
         devices: devices::rules(linux)?,
+        resources: resources.map(update::remembered),
         optional: rootless && asked.is_none(),
         rootless,
     })

@@ -460,6 +460,10 @@ pub struct Cgroup {
     pub writes: Vec<CgroupWrite>,
     /// Device rules in order, the default ones included. Empty: no device control.
     pub devices: Vec<DeviceRule>,
+    /// `linux.resources` without its devices, for [`cgroup::update`] to begin with. `writes`
+    /// says the same, so a printed plan goes without.
+    #[serde(skip)]
+    pub resources: Option<oci_spec::runtime::LinuxResources>,
     /// A directory that may not be made is done without, as nobody asked for one: we are
     /// rootless, and the config has no cgroupsPath. Limits still need theirs.
     pub optional: bool,

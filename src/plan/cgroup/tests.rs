@@ -13,7 +13,7 @@ fn hierarchy(controllers: &[&str], mount: &str, own: &str) -> Hierarchy {
     }
 }
 
-fn v1() -> Layout {
+pub fn v1() -> Layout {
     let single = ["cpuset", "devices", "memory", "pids", "blkio", "freezer"];
     let mut v1: Vec<Hierarchy> = single.map(|c| hierarchy(&[c], c, "/me")).into();
     v1.push(hierarchy(&["cpu", "cpuacct"], "cpu,cpuacct", "/"));
@@ -21,14 +21,14 @@ fn v1() -> Layout {
     Layout { v1, v2: None }
 }
 
-fn hybrid() -> Layout {
+pub fn hybrid() -> Layout {
     Layout {
         v2: Some(hierarchy(&["hugetlb"], "unified", "/somewhere")),
         ..v1()
     }
 }
 
-fn v2() -> Layout {
+pub fn v2() -> Layout {
     let all = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma"];
     Layout {
         v1: Vec::new(),

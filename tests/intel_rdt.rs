@@ -178,6 +178,54 @@ both_views! {
         assert!(resctrl.path("gold").exists());
     }
 
+    fn an_update_changes_the_schemata(t) {
+        let resctrl = Resctrl::of_files(t);
+        let container = resctrl.create(json!({"closID": "gold"}));
+        let update = |flags: &[&str]| resctrl.call(&[&["update"], flags, &[&container.id]].concat());
+        // A file keeps the rest of what was longer; resctrl would not.
+        update(&["--mem-bw-schema", "MB:0=20"]).expect_ok();
+        assert!(resctrl.read("gold/schemata").starts_with("MB:0=20\n"));
+        // With a file of resources too.
+        let file = t.dir.join("resources.json");
+        fs::write(&file, "{}").unwrap();
+        update(&["--resources", file.to_str().unwrap(), "--l3-cache-schema=L3:0=f;1=f", "--mem-bw-schema=MB:0=30"]).expect_ok();
+        assert!(resctrl.read("gold/schemata").starts_with("L3:0=f;1=f\nMB:0=30\n"));
+        resctrl.end(&container);
+    }
+
+    fn an_update_makes_no_group(t) {
+        let resctrl = Resctrl::of_files(t);
+        let container = t.sleeper(|_| {});
+        let words = "updating a non-existent Intel RDT configuration is not supported";
+        resctrl.call(&["update", "--mem-bw-schema=MB:0=20", &container.id]).expect_error(words);
+        container.end();
+    }
+
+    fn schemata_that_are_refused_leave_the_limits_as_they_were(t) {
+        let resctrl = Resctrl::of_files(t);
+        let pids = |pids: u64| json!({"pids": {"limit": pids}});
+        let container = resctrl.create_with(json!({"closID": "gold"}), |config| {
+            if t.view == View::V1 {
+                config["linux"]["resources"]["pids"] = pids(20)["pids"].clone();
+            }
+        });
+        let before = state(t, &container.id);
+        fs::remove_file(resctrl.path("gold/schemata")).unwrap();
+        // It can be read, and not be written.
+        std::os::unix::fs::symlink("/proc/version", resctrl.path("gold/schemata")).unwrap();
+        let file = t.dir.join("resources.json");
+        let asked = if t.view == View::V1 { pids(10) } else { json!({}) };
+        fs::write(&file, asked.to_string()).unwrap();
+        let flags = ["update", "-r", file.to_str().unwrap(), "--mem-bw-schema=MB:0=20", &container.id];
+        resctrl.call(&flags).expect_error("gold/schemata");
+        if t.view == View::V1 {
+            let dir = view::hierarchy("pids").unwrap().join(&t.tag).join(&container.id);
+            assert_eq!(fs::read_to_string(dir.join("pids.max")).unwrap(), "20\n");
+        }
+        assert_eq!(state(t, &container.id), before);
+        resctrl.end(&container);
+    }
+
     fn without_a_name_the_group_comes_and_goes_with_the_container(t) {
         let resctrl = Resctrl::of_cgroups(t);
         let container = resctrl.create(json!({}));

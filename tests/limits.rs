@@ -11,7 +11,7 @@ use crate::support::view::hierarchy;
 use crate::support::{Test, View, both_views, isolate};
 
 /// Major and minor of some whole disk.
-fn disk() -> Option<(u64, u64)> {
+pub fn disk() -> Option<(u64, u64)> {
     let disks = fs::read_dir("/sys/block").ok()?.flatten();
     let number = disks.filter_map(|disk| {
         let name = disk.file_name().into_string().ok()?;

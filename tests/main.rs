@@ -46,4 +46,5 @@ mod support;
 mod sysctl;
 mod terminal;
 mod traced;
+mod update;
 mod userns;

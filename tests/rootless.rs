@@ -146,6 +146,20 @@ both_views! {
         );
     }
 
+    fn an_update_without_permission_is_refused(t) {
+        let home = Home::new(t, &["sleep"], |_| {});
+        home.run(&["--detach"]).expect_ok();
+        home.call(&["update", &home.id]).expect_ok();
+        let (limit, words) = match t.view {
+            View::V1 => ("--pids-limit=10", "cannot set pids limit: container could not join or create cgroup"),
+            // A controller that this v2 may not have.
+            View::V2 => ("--pids-limit=10", ""),
+        };
+        let output = home.call(&["update", limit, &home.id]);
+        output.expect_error(words);
+        home.call(&["delete", "--force", &home.id]).expect_ok();
+    }
+
     fn the_root_of_a_user_namespace_runs_containers_with_and_without_one_more(t) {
         t.only_orlop("runc 1.1 wants the caller's mount namespace to be of the same owner");
         for own in [true, false] {

@@ -10,6 +10,7 @@ mod attack;
 mod commands;
 mod files;
 mod kernel;
+mod load;
 mod report;
 mod sys;
 

@@ -8,6 +8,7 @@
 use std::ffi::CString;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -129,26 +130,18 @@ struct Program {
 
 impl Program {
     fn new(hook: &Hook) -> Result<Self> {
-        use std::os::unix::ffi::OsStringExt;
-        let text = |bytes: Vec<u8>| {
-            CString::new(bytes).map_err(|_| Error::invalid("a hook's text holds a zero byte"))
+        let strings = || -> nix::Result<Self> {
+            Ok(Self {
+                path: exec::string(hook.path.as_os_str().as_bytes())?,
+                args: exec::strings(hook.args.iter().map(String::as_str))?,
+                env: match &hook.env {
+                    Some(env) => exec::strings(env.iter().map(String::as_str))?,
+                    // No `env` at all: the hook inherits the runtime's.
+                    None => exec::strings(exec::own_environment())?,
+                },
+            })
         };
-        let env: Result<Vec<_>> = match &hook.env {
-            Some(env) => env.iter().map(|v| text(v.clone().into_bytes())).collect(),
-            // No `env` at all: the hook inherits the runtime's.
-            None => std::env::vars_os()
-                .map(|(name, value)| text([name.into_vec(), value.into_vec()].join(&b'=')))
-                .collect(),
-        };
-        Ok(Self {
-            path: text(hook.path.clone().into_os_string().into_vec())?,
-            args: hook
-                .args
-                .iter()
-                .map(|arg| text(arg.clone().into_bytes()))
-                .collect::<Result<_>>()?,
-            env: env?,
-        })
+        strings().step("prepare the hook")
     }
 
     /// In the child; gives the reason why it came back.

@@ -13,7 +13,6 @@
 //! Whether it has worked is asked of /proc/self/exe itself, never of an environment variable.
 //! The variable below only turns a loop into an error.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -48,16 +47,10 @@ pub fn ensure() -> Result<Sealed> {
     let image = read_only_clone()
         .or_else(|_| sealed_memfd())
         .or_else(|_| unlinked_copy())?;
-    let text = |bytes: Vec<u8>| {
-        CString::new(bytes).map_err(|_| Error::new("an argument holds a zero byte"))
-    };
-    let argv = std::env::args_os()
-        .map(|arg| text(arg.into_vec()))
-        .collect::<Result<Vec<_>>>()?;
-    let mut envp = std::env::vars_os()
-        .map(|(name, value)| text([name.into_vec(), value.into_vec()].join(&b'=')))
-        .collect::<Result<Vec<_>>>()?;
-    envp.push(text(format!("{MARKER}=1").into_bytes())?);
+    const STEP: &str = "take the arguments over";
+    let argv = exec::strings(std::env::args_os().map(OsStringExt::into_vec)).step(STEP)?;
+    let marked = std::iter::once(format!("{MARKER}=1").into_bytes());
+    let envp = exec::strings(exec::own_environment().chain(marked)).step(STEP)?;
     match exec::execveat_fd(image.as_fd(), &argv, &envp) {
         Ok(never) => match never {},
         Err(errno) => Err(Error::sys("execute the sealed copy of this binary", errno)),

@@ -68,7 +68,6 @@ pub fn make(
         no_pivot: options.no_pivot,
     };
     let mut plan = Plan::read(&context, host)?;
-    plan.check_supported()?;
     checks::before_the_first_side_effect(&plan, options)?;
     let rdt = plan.intel_rdt.as_ref();
     let rdt = rdt.map(|rdt| Group::find(rdt, id.as_str())).transpose()?;

@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, SFlag, stat};
 use nix::unistd::{AccessFlags, faccessat};
 
 use super::rootfs::is;
-use crate::error::{Error, Kind, Result, errno_text};
+use crate::error::{Error, Kind, Result, Step, errno_text};
 use crate::plan::Process;
 use crate::sys::exec;
 
@@ -36,11 +36,14 @@ impl Program {
             .first()
             .ok_or_else(|| Error::invalid("args must not be empty"))?;
         let path = find_executable(name, &process.env)?;
-        Ok(Self {
-            path: zero_free(path.into_os_string().into_encoded_bytes())?,
-            args: strings(&process.args)?,
-            env: strings(env)?,
-        })
+        let strings = || -> nix::Result<Self> {
+            Ok(Self {
+                path: exec::string(path.as_os_str().as_bytes())?,
+                args: exec::strings(process.args.iter().map(String::as_str))?,
+                env: exec::strings(env.iter().map(String::as_str))?,
+            })
+        };
+        strings().step("prepare the arguments of the program")
     }
 
     /// The environment that it gets.
@@ -73,17 +76,6 @@ pub fn environment(process: &Process) -> Vec<String> {
         env.push(format!("HOME={}", home_of(process.user.uid)));
     }
     env
-}
-
-fn zero_free(bytes: Vec<u8>) -> Result<CString> {
-    CString::new(bytes).map_err(|_| Error::invalid("args and env must not hold a zero byte"))
-}
-
-fn strings(texts: &[String]) -> Result<Vec<CString>> {
-    texts
-        .iter()
-        .map(|text| zero_free(text.clone().into_bytes()))
-        .collect()
 }
 
 /// As exec.LookPath of Go has it, whose words engines turn into exit codes.

@@ -27,7 +27,6 @@ mod net_devices;
 mod paths;
 mod process;
 mod scheduling;
-mod supported;
 mod sysctl;
 
 use std::collections::BTreeMap;

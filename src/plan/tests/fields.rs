@@ -60,7 +60,6 @@ fn plan(config: &Value, host: &Host) -> Result<Value> {
         no_pivot: false,
     };
     let mut plan = Plan::new(&bundle.spec, &context, host)?;
-    plan.check_supported()?;
     plan.warnings.splice(..0, bundle.warnings);
     Ok(serde_json::to_value(&plan).unwrap())
 }

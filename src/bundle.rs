@@ -1,12 +1,15 @@
 //! Find and read config.json, once.
 //!
 //! The directory is made absolute as the kernel has it, the file is read whole, up to a bound,
-//! and parsed from memory into oci-spec's types. That is the whole good path. Only when the
-//! parse fails is the text looked at again, as untyped JSON: to mend what the specification
-//! allows and oci-spec does not (`repair`), and then to say which field is wrong (`locate`).
-//! With `--debug` it is also searched for keys that the specification does not have (`unknown`).
+//! its brackets are glanced at (`arrays`), and it is parsed from memory into oci-spec's types.
+//! That is the whole good path. Only when the parse fails is the text looked at again, as
+//! untyped JSON: to mend what the specification allows and oci-spec does not (`repair`), and
+//! then to say which field is wrong (`locate`). With `--debug` it is also searched for keys that
+//! the specification does not have (`unknown`).
 
+mod arrays;
 mod config;
+mod fields;
 mod locate;
 mod repair;
 mod unknown;
@@ -59,7 +62,7 @@ impl Bundle {
             Err(error) => return Err(error).step_on("open the config", path),
         };
         let bundle = Self::parse(dir, &text)?;
-        unknown::show(&text, CONFIG, "");
+        unknown::show(&text, CONFIG, repair::CONFIG.within);
         Ok(bundle)
     }
 
@@ -103,7 +106,7 @@ pub fn read_process(path: &Path) -> Result<(oci::Process, Vec<String>)> {
     let name = path.display().to_string();
     let text = read(file, path)?;
     let parsed = parse(&text, &name, &repair::PROCESS).map_err(|error| error.in_file(path))?;
-    unknown::show(&text, &name, "/process");
+    unknown::show(&text, &name, repair::PROCESS.within);
     Ok(parsed)
 }
 
@@ -128,12 +131,8 @@ fn parse<T: DeserializeOwned>(
     name: &str,
     repair: &Repair<T>,
 ) -> Result<(T, Vec<String>)> {
+    arrays::refuse(text, name, repair.within)?;
     let first = match serde_json::from_slice(text) {
-        // serde takes an array for a struct, field by field; here it can only be a slip.
-        _ if text.trim_ascii_start().starts_with(b"[") => Err(Error::field(
-            "",
-            format!("{name} must be an object, not an array"),
-        ))?,
         Ok(value) if !(repair.doubts)(&value) => return Ok((value, Vec::new())),
         other => other,
     };

@@ -97,6 +97,12 @@ both_views! {
         field(t, "/root/readonly", "", |c| c["root"]["readonly"] = json!(1));
     }
 
+    fn an_array_where_an_object_is_due(t) {
+        field(t, "/process/user", "", |c| c["process"]["user"] = json!([]));
+        field(t, "/linux/resources", "", |c| c["linux"]["resources"] = json!([]));
+        field(t, "/mounts/0", "", |c| c["mounts"][0] = json!(["/proc"]));
+    }
+
     fn a_config_without_a_root(t) {
         field(t, "/root", "", |c| remove(c, "", "root"));
     }

@@ -14,12 +14,15 @@ use super::config::Config;
 
 /// How to read a text into a `T`.
 pub struct Repair<T> {
+    /// The pointer of what the text is the value of: empty for a config.json.
+    pub within: &'static str,
     /// What oci-spec has read may not be what is written.
     pub doubts: fn(&T) -> bool,
     pub mend: fn(&mut Value, &mut Vec<String>),
 }
 
 pub const CONFIG: Repair<Config> = Repair {
+    within: "",
     doubts: |config| {
         let linux = config.spec.linux().as_ref();
         if config.spec.process().as_ref().is_some_and(process_in_doubt)
@@ -45,6 +48,7 @@ pub const RESOURCES: Repair<LinuxResources> = Repair {
 };
 
 pub const PROCESS: Repair<Process> = Repair {
+    within: "/process",
     doubts: process_in_doubt,
     mend: |value, warnings| {
         nulls(value);

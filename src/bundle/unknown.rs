@@ -6,14 +6,8 @@
 
 use serde_json::Value;
 
+use super::fields::Place;
 use crate::plan::escape;
-
-/// The fields of version 1.3.0 with their kinds, a line each. `*` in a pointer stands for any
-/// index or key; the kinds are for the tests.
-const FIELDS: &str = include_str!("fields.txt");
-
-/// Of older versions, and acted on as what has taken their place (see `repair`).
-const OLDER: [&str; 2] = ["/linux/intelRdt/enableCMT", "/linux/intelRdt/enableMBM"];
 
 /// Log the unknown keys of `text`, if anybody wants to see them. `within` is the pointer of
 /// the field that the text is the value of: empty for a config.json, `/process` for a process.
@@ -33,46 +27,26 @@ pub fn show(text: &[u8], name: &str, within: &str) {
 
 /// Their pointers.
 fn unknown(value: &Value, within: &str) -> Vec<String> {
-    let fields: Vec<&str> = FIELDS
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .chain(OLDER)
-        .filter_map(|field| field.strip_prefix(within))
-        .collect();
     let mut found = Vec::new();
-    walk(value, &fields, "", &mut found);
+    walk(value, &Place::of(within), "", &mut found);
     found
 }
 
-/// `fields` are the rests of the pointers that lead here.
-fn walk(value: &Value, fields: &[&str], at: &str, found: &mut Vec<String>) {
-    let below = |key: &str| -> Vec<&str> {
-        let rests = fields.iter().filter_map(|field| {
-            let field = field.strip_prefix('/')?;
-            let end = field.find('/').unwrap_or(field.len());
-            let (name, rest) = field.split_at(end);
-            (name == "*" || name == key).then_some(rest)
-        });
-        rests.collect()
-    };
-    // What ends here may be anything, such as windows.credentialSpec.
-    if fields.contains(&"") {
-        return;
+fn walk(value: &Value, place: &Place, at: &str, found: &mut Vec<String>) {
+    if place.is_unknown() {
+        return found.push(at.to_owned());
     }
     match value {
+        _ if place.is_field() => {}
         Value::Object(map) => {
             for (key, value) in map {
                 let at = format!("{at}/{}", escape(key));
-                match below(key).as_slice() {
-                    [] => found.push(at),
-                    fields => walk(value, fields, &at, found),
-                }
+                walk(value, &place.below(key), &at, found);
             }
         }
         Value::Array(list) => {
-            let fields = below("*");
             for (index, value) in list.iter().enumerate() {
-                walk(value, &fields, &format!("{at}/{index}"), found);
+                walk(value, &place.below("*"), &format!("{at}/{index}"), found);
             }
         }
         _ => {}

@@ -30,6 +30,7 @@ mod trees;
 
 use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, fchdir, setsid};
@@ -325,8 +326,11 @@ fn cover(plan: &Plan, root: &RootFs) -> Result<()> {
     )?;
     masks::make_readonly(&lookup, &plan.readonly_paths)?;
     if plan.rootfs.readonly {
-        // It can be made only now; why it cannot is said when it is entered.
-        let _ = root.find_or_make(&plan.process.cwd, Make::Directory);
+        let cwd = plan.process.cwd.as_path();
+        if cwd != Path::new("/") {
+            // It can be made only now; why it cannot is said when it is entered.
+            let _ = root.find_or_make(cwd, Make::Directory);
+        }
         root::make_readonly(root)?;
     }
     Ok(())

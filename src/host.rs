@@ -9,6 +9,9 @@ use std::cell::OnceCell;
 use crate::cgroup::Layout;
 use crate::error::Result;
 
+/// CAP_MKNOD.
+const MKNOD: u64 = 1 << 27;
+
 /// See the module's text. Passed by reference to whoever plans.
 #[derive(Debug, Default)]
 pub struct Host {
@@ -16,6 +19,7 @@ pub struct Host {
     last_capability: OnceCell<u8>,
     capabilities: OnceCell<u64>,
     rootless: OnceCell<bool>,
+    in_user_namespace: OnceCell<bool>,
     selinux: OnceCell<bool>,
 }
 
@@ -42,6 +46,7 @@ impl Host {
             last_capability: OnceCell::from(last_capability),
             capabilities: OnceCell::from(capabilities),
             rootless: OnceCell::from(rootless),
+            in_user_namespace: OnceCell::from(rootless),
             selinux: OnceCell::from(false),
         }
     }
@@ -84,11 +89,19 @@ impl Host {
     pub fn is_rootless(&self) -> bool {
         *self
             .rootless
-            .get_or_init(|| !nix::unistd::geteuid().is_root() || in_user_namespace())
+            .get_or_init(|| !nix::unistd::geteuid().is_root() || self.in_user_namespace())
     }
-}
 
-impl Host {
+    /// Whether device nodes can be made: mknod is for the host's root alone, whatever
+    /// `--rootless` says.
+    pub fn can_make_nodes(&self) -> bool {
+        self.capabilities() & MKNOD != 0 && !self.in_user_namespace()
+    }
+
+    fn in_user_namespace(&self) -> bool {
+        *self.in_user_namespace.get_or_init(in_user_namespace)
+    }
+
     /// Whether SELinux is on: its filesystem is known to the kernel only then.
     pub fn has_selinux(&self) -> bool {
         *self.selinux.get_or_init(|| {

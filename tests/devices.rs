@@ -171,6 +171,25 @@ both_views! {
         }
     }
 
+    fn a_device_that_the_image_has_already_gets_the_mode_and_owner_of_the_config(t) {
+        t.only_orlop("runc 1.1 leaves it as it is");
+        for mapped in [false, true] {
+            let bundle = t.bundle(&["report", "--stat", "/nodes/zero"], |config| {
+                config["root"]["readonly"] = json!(false);
+                if mapped {
+                    add_user_namespace(config, 200_000);
+                }
+                push(config, "/linux/devices", json!({"path": "/nodes/zero", "type": "c", "major": 1, "minor": 5,
+                    "fileMode": 0o640, "uid": 3, "gid": 4}));
+            });
+            std::fs::create_dir(bundle.rootfs("nodes")).unwrap();
+            let (kind, mode) = (nix::sys::stat::SFlag::S_IFCHR, nix::sys::stat::Mode::from_bits_truncate(0o600));
+            nix::sys::stat::mknod(&bundle.rootfs("nodes/zero"), kind, mode, nix::sys::stat::makedev(1, 5)).unwrap();
+            assert_eq!(t.report(&bundle)["stat"]["/nodes/zero"],
+                json!({"type": "char", "device": "1:5", "mode": "0640", "uid": 3, "gid": 4}), "{mapped}");
+        }
+    }
+
     fn in_a_dev_that_is_bound_nothing_is_made(t) {
         let dev = t.dir.join("dev");
         std::fs::create_dir(&dev).unwrap();

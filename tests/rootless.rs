@@ -195,6 +195,20 @@ both_views! {
         home.call(&["delete", "--force", &home.id]).expect_ok();
     }
 
+    fn what_a_bound_device_cannot_have_is_warned_of(t) {
+        t.only_orlop("runc says nothing of it");
+        let home = Home::new(t, &["report"], |config| {
+            push(config, "/linux/devices", json!({"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11,
+                "fileMode": 0o777, "uid": 0}));
+        });
+        let output = home.run(&[]);
+        assert_eq!(Probe::parse(&output)["dev"]["/dev/kmsg"]["device"], "1:11");
+        for name in ["fileMode", "uid"] {
+            output.expect_words(&format!("/linux/devices/0/{name}"));
+        }
+        assert!(!output.stderr.contains("/linux/devices/0/gid"), "{output}");
+    }
+
     fn a_time_namespace_of_a_user_has_its_offsets(t) {
         t.only_orlop("runc 1.1 has no time namespaces");
         let home = Home::new(t, &["report"], |config| {

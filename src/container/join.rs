@@ -8,7 +8,7 @@
 //! the runtime could not come back; without a user or pid namespace in play init joins them
 //! itself ([`Joins::need_middle`]).
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -45,9 +45,9 @@ impl Joins {
         Ok(joins)
     }
 
-    /// Whether a user namespace is among them.
-    pub fn have_user(&self) -> bool {
-        self.user.is_some()
+    /// The user namespace among them.
+    pub fn user(&self) -> Option<BorrowedFd<'_>> {
+        self.user.as_ref().map(|opened| opened.fd.as_fd())
     }
 
     /// A user namespace cannot be left again, nor a pid namespace joined but for a child; and

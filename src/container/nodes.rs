@@ -2,7 +2,9 @@
 //!
 //! The kernel refuses mknod there, and the host may have no such node, or not with this mode and
 //! owner. So each node of `linux.devices` is made here, on a tmpfs that nobody else sees, and init
-//! binds it to its place. It is called by the place of its device in the plan.
+//! binds it to its place. It is called by the place of its device in the plan. The maps of a user
+//! namespace that is joined are not known: there the nodes have the owners of the config, and the
+//! mount of the tmpfs is id-mapped by the namespace.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,14 +21,12 @@ use crate::plan::idmap::host_id;
 use crate::plan::{NamespaceKind, Plan};
 use crate::sys::mount;
 
-/// A detached tmpfs with the nodes. None where there is nothing to make, where the ids of a joined
-/// user namespace are not known, and where we are in a user namespace ourselves.
-pub fn make(plan: &Plan, host: &Host) -> Result<Option<OwnedFd>> {
+/// A detached tmpfs with the nodes; `joined` is the user namespace that init will join. None
+/// where there is nothing to make, and where we are in a user namespace ourselves.
+pub fn make(plan: &Plan, host: &Host, joined: Option<BorrowedFd>) -> Result<Option<OwnedFd>> {
     let from_config = plan.devices.iter().any(|device| !device.field.is_empty());
-    if !from_config
-        || !plan.namespaces.is_new(NamespaceKind::User)
-        || host.capabilities() & SYS_ADMIN == 0
-    {
+    let in_user_namespace = plan.namespaces.is_new(NamespaceKind::User) || joined.is_some();
+    if !from_config || !in_user_namespace || host.capabilities() & SYS_ADMIN == 0 {
         return Ok(None);
     }
     let options = [(c"source", Some(c"devices")), (c"mode", Some(c"0755"))];
@@ -40,23 +40,43 @@ pub fn make(plan: &Plan, host: &Host) -> Result<Option<OwnedFd>> {
     let made = fill(tree.as_fd(), plan);
     umask(callers);
     match made {
-        Err(error) if error.errno() == Some(Errno::EPERM) => Ok(None),
-        made => made.map(|()| Some(tree)),
+        Err(error) if error.errno() == Some(Errno::EPERM) => return Ok(None),
+        made => made?,
+    }
+    match joined.map(|namespace| mount::set_id_map(tree.as_fd(), namespace, false)) {
+        None | Some(Ok(())) => Ok(Some(tree)),
+        // The host's own user namespace, in which init makes the nodes itself.
+        Some(Err(Errno::EPERM)) => Ok(None),
+        Some(Err(Errno::EINVAL | Errno::ENOSYS)) => {
+            log::warn!(
+                "the devices of the config are the host's, with the mode and owner that they have \
+                 there: in a user namespace that is joined, others need Linux 6.3 \
+                 (config.json: /linux/devices)"
+            );
+            Ok(None)
+        }
+        Some(Err(errno)) => Err(Error::sys("map the ids of the tmpfs for devices", errno)),
     }
 }
 
 fn fill(tree: BorrowedFd, plan: &Plan) -> Result<()> {
     let maps = &plan.namespaces;
+    let is_new = maps.is_new(NamespaceKind::User);
     for (index, device) in plan.devices.iter().enumerate() {
         if device.field.is_empty() {
             continue;
         }
-        // An owner that the config does not name, and that is not mapped, stays the host's root.
-        let owner = [
-            host_id(&maps.uid_mappings, device.uid),
-            host_id(&maps.gid_mappings, device.gid),
-        ]
-        .map(Option::unwrap_or_default);
+        let owner = if is_new {
+            // An owner that the config does not name, and that is not mapped, stays the host's
+            // root.
+            [
+                host_id(&maps.uid_mappings, device.uid),
+                host_id(&maps.gid_mappings, device.gid),
+            ]
+            .map(Option::unwrap_or_default)
+        } else {
+            [device.uid, device.gid]
+        };
         make_node(
             tree,
             OsStr::from_bytes(node_name(index).as_bytes()),

@@ -54,12 +54,12 @@ pub fn init(
     let (channel, theirs) = Channel::pair()?;
     let console = fd_socket::connect_if_given(options.console_socket.as_deref(), "console")?;
     let mut joins = Joins::open(&plan.namespaces)?;
-    let nodes = nodes::make(plan, host)?;
+    let nodes = nodes::make(plan, host, joins.user())?;
     // The unified hierarchy's directory; on a hybrid host the v1 ones are joined by init.
     let born_in = cgroup.take_v2_fd()?;
     let new_cgroup_ns = plan.namespaces.is_new(NamespaceKind::Cgroup);
     let cgroup_ns_by_clone = new_cgroup_ns && born_in.is_some() && cgroup.is_unified_only();
-    let in_joined_user_namespace = joins.have_user();
+    let in_joined_user_namespace = joins.user().is_some();
     let new_user_namespace = plan.namespaces.is_new(NamespaceKind::User);
     let in_user_namespace = in_joined_user_namespace || new_user_namespace;
     let flags = plan

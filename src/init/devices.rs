@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{
     FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat, major, makedev, minor, mknodat,
@@ -96,7 +96,9 @@ impl Maker<'_> {
             }
         };
         match make_node(dir, name, device, [device.uid, device.gid]) {
-            Err(Errno::EEXIST | Errno::EROFS) if matches(dir, name, device) => Ok(()),
+            Err(Errno::EEXIST | Errno::EROFS) if matches(dir, name, device) => {
+                self.take(index, device, dir, name)
+            }
             // What an earlier container has left that had its nodes bound, or an image's builder.
             Err(Errno::EEXIST) if is_empty_file(dir, name) => self.bind(index, device),
             Err(Errno::EEXIST) => {
@@ -104,6 +106,38 @@ impl Maker<'_> {
             }
             Err(Errno::EPERM | Errno::EACCES) => self.bind(index, device),
             other => other.step("make the node"),
+        }
+    }
+
+    /// The image, or an earlier container, has the very device; for one of the config it has its
+    /// mode and owner, too.
+    fn take(&self, index: usize, device: &Device, dir: BorrowedFd, name: &OsStr) -> Result<()> {
+        if device.field.is_empty() {
+            return Ok(());
+        }
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let node = openat(dir, name, flags, Mode::empty()).step("open the node")?;
+        let stat = fstat(&node).step("look at the node")?;
+        let wanted = (device.mode, device.uid, device.gid);
+        if (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid) == wanted
+            || !is_device(stat.st_mode, stat.st_rdev, device)
+        {
+            return Ok(());
+        }
+        if self.nodes.is_some() {
+            return self.bind(index, device);
+        }
+        let [uid, gid] = [device.uid, device.gid];
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        let mode = Mode::from_bits_truncate(device.mode);
+        let changed = fchownat(&node, "", uid, gid, AtFlags::AT_EMPTY_PATH).and_then(|()| {
+            let path = crate::procfs::fd_path(&node);
+            fchmodat(AT_FDCWD, path.as_str(), mode, FchmodatFlags::FollowSymlink)
+        });
+        match changed {
+            // A read-only filesystem, or one of another user namespace: it is as it is.
+            Err(Errno::EROFS | Errno::EPERM | Errno::EINVAL) => Ok(()),
+            other => other.step("set the mode and owner of the node"),
         }
     }
 

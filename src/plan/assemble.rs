@@ -108,6 +108,7 @@ impl Plan {
                 listed.unwrap_or_default(),
                 &mounts,
                 &namespaces,
+                host,
                 &mut warnings,
             )?
         } else if listed.is_some_and(|list| !list.is_empty()) {

@@ -14,6 +14,7 @@ use super::{
     Device, DeviceKind, IdMapping, Mount, MountKind, NamespaceKind, Namespaces, Plan, paths,
 };
 use crate::error::{Error, Result};
+use crate::host::Host;
 
 const DEFAULTS: [(&str, u32, u32); 6] = [
     ("/dev/null", 1, 3),
@@ -46,6 +47,7 @@ pub fn plan(
     list: &[oci::LinuxDevice],
     mounts: &[Mount],
     namespaces: &Namespaces,
+    host: &Host,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Device>> {
     let mut devices: Vec<Device> = DEFAULTS
@@ -63,6 +65,7 @@ pub fn plan(
         .collect();
     for (index, entry) in list.iter().enumerate() {
         let device = one(entry, format!("/linux/devices/{index}"), namespaces)?;
+        warn_of_what_a_bind_cannot_have(entry, &device.field, host, warnings);
         match devices.iter_mut().find(|other| other.path == device.path) {
             Some(other) if other.field.is_empty() => *other = device,
             Some(other) if same_node(other, &device) => {}
@@ -88,6 +91,27 @@ pub fn plan(
         });
     }
     Ok(devices)
+}
+
+/// Where mknod is refused the host's node is bound, as it is.
+fn warn_of_what_a_bind_cannot_have(
+    entry: &oci::LinuxDevice,
+    field: &str,
+    host: &Host,
+    warnings: &mut Vec<String>,
+) {
+    for (value, name) in [
+        (entry.file_mode(), "fileMode"),
+        (entry.uid(), "uid"),
+        (entry.gid(), "gid"),
+    ] {
+        if value.is_some() && !host.can_make_nodes() {
+            warnings.push(format!(
+                "{name} of a device has no effect: device nodes cannot be made here, so the \
+                 host's is bound as it is (config.json: {field}/{name})"
+            ));
+        }
+    }
 }
 
 fn same_node(a: &Device, b: &Device) -> bool {
@@ -163,7 +187,7 @@ fn one(entry: &oci::LinuxDevice, field: String, namespaces: &Namespaces) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::{plan_of, pointer_of, with_linux};
+    use crate::plan::tests::{fixed_host, plan_of, plan_on, pointer_of, with_linux};
     use serde_json::{Value, json};
 
     fn of(devices: Value) -> Result<Vec<Device>> {
@@ -229,6 +253,30 @@ mod tests {
         assert_eq!(of(json!([node(3), node(3)])).unwrap().len(), 7);
         let error = of(json!([node(3), node(4)])).unwrap_err();
         assert_eq!(pointer_of(&error), "/linux/devices/1/path");
+    }
+
+    #[test]
+    fn what_a_host_without_mknod_ignores_is_warned_of() {
+        let spec = with_linux(json!({
+        "namespaces": [{"type": "mount"}, {"type": "user"}],
+        "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+        "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+        "devices": [
+            {"path": "/dev/x", "type": "c", "major": 1, "minor": 3},
+            {"path": "/dev/y", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600, "gid": 0}
+        ]}));
+        let layout = fixed_host().layout().unwrap().clone();
+        let warnings = plan_on(&spec, &Host::fixed(layout, 40, 0, true))
+            .unwrap()
+            .warnings;
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        for (warning, name) in warnings.iter().zip(["fileMode", "gid"]) {
+            assert!(
+                warning.contains(&format!("/linux/devices/1/{name}")),
+                "{warning}"
+            );
+        }
+        assert_eq!(plan_of(&spec).unwrap().warnings, [""; 0]);
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub fn read_resources(path: &Path) -> Result<(oci::LinuxResources, Vec<String>)>
     let name = path.display().to_string();
     let text = read(file, path)?;
     let parsed = parse(&text, &name, &repair::RESOURCES).map_err(|error| error.in_file(path))?;
-    unknown::show(&text, &name, "/linux/resources");
+    unknown::show(&text, &name, repair::RESOURCES.within);
     Ok(parsed)
 }
 

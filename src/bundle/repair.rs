@@ -38,6 +38,7 @@ pub const CONFIG: Repair<Config> = Repair {
 };
 
 pub const RESOURCES: Repair<LinuxResources> = Repair {
+    within: "/linux/resources",
     doubts: resources_in_doubt,
     mend: |value, _| {
         nulls(value);

@@ -1,7 +1,8 @@
 //! Each test in namespaces of its own.
 //!
 //! The test function that cargo calls starts the test binary again, for this one test, as a
-//! child of the probe's `init` in new pid and mount namespaces. Inside, the view of cgroups is
+//! child of the probe's `init` in new pid, mount and uts namespaces (a runtime that is broken
+//! shall not rename the machine). Inside, the view of cgroups is
 //! made, the body runs, and what it left is looked for. Outside, the result is reported and
 //! everything with the test's tag is removed, however the test ended: the pid namespace takes
 //! all processes with it, the mount namespace all mounts, so only cgroups and one directory
@@ -69,6 +70,7 @@ fn outside(view: View, name: &str) {
         .args([
             "unshare",
             "--mount",
+            "--uts",
             "--pid",
             "--fork",
             "--kill-child",

@@ -175,7 +175,7 @@ fn attend(
     channel: &Channel,
     host: &Host,
 ) -> Result<()> {
-    let mut mapper = Mapper::new(plan, state.init_process_pid);
+    let mut mapper = Mapper::new(plan, state.init_process_pid, host.is_rootless());
     loop {
         match channel.receive()? {
             Some(Message::MapIds) => idmap::write(plan, state.init_process_pid, host)?,

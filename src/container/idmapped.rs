@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::wait::waitpid;
 use nix::unistd::close;
 
-use super::idmap;
+use super::{idmap, spawn};
 use crate::error::{Error, Result, Step};
 use crate::init::channel::Channel;
 use crate::init::mounts;
@@ -30,15 +30,18 @@ pub struct Mapper<'a> {
     plan: &'a Plan,
     /// In our pid namespace.
     init: i32,
+    /// Whether we are without the host's root.
+    rootless: bool,
     /// Mounts with equal mappings share a namespace.
     namespaces: Vec<(Maps<'a>, OwnedFd)>,
 }
 
 impl<'a> Mapper<'a> {
-    pub fn new(plan: &'a Plan, init: i32) -> Self {
+    pub fn new(plan: &'a Plan, init: i32, rootless: bool) -> Self {
         Self {
             plan,
             init,
+            rootless,
             namespaces: Vec::new(),
         }
     }
@@ -76,7 +79,7 @@ impl<'a> Mapper<'a> {
                 let namespace = if wanted == containers {
                     self.containers_namespace()?
                 } else {
-                    namespace_with(wanted)?
+                    namespace_with(wanted, self.rootless)?
                 };
                 self.namespaces.push((wanted, namespace));
                 self.namespaces.len() - 1
@@ -94,7 +97,7 @@ impl<'a> Mapper<'a> {
             Err(error)
                 if error.kind() == ErrorKind::PermissionDenied && !maps.uid_mappings.is_empty() =>
             {
-                namespace_with((&maps.uid_mappings, &maps.gid_mappings))
+                namespace_with((&maps.uid_mappings, &maps.gid_mappings), self.rootless)
             }
             other => other
                 .map(OwnedFd::from)
@@ -105,30 +108,38 @@ impl<'a> Mapper<'a> {
 
 /// A new user namespace with these maps, in which nobody lives.
 ///
-/// The child that brings it into being waits for our end of a line to close, by our death if
-/// need be. It may not end before: the files of a zombie belong to the host's root alone, and
-/// we may be the root of a user namespace.
-fn namespace_with((uids, gids): Maps) -> Result<OwnedFd> {
+/// The child that brings it into being has all that we have, the host's root among it, so it is
+/// born undumpable like init (see `spawn`); and so it opens the namespace itself and sends it,
+/// as to look at it would take CAP_SYS_PTRACE. Then it waits for our end of a line to close, by
+/// our death if need be. It may not end before: the files of a zombie belong to the host's root
+/// alone, and we may be the root of a user namespace.
+fn namespace_with((uids, gids): Maps, rootless: bool) -> Result<OwnedFd> {
     let (ours, theirs) = Channel::pair()?;
     let child = || {
         let _ = close(ours.raw_fd());
-        let _ = theirs.receive();
+        let own = ProcFs::host().and_then(|procfs| procfs.own_namespace("user"));
+        if own.and_then(|own| theirs.send_fd(own.as_fd())).is_ok() {
+            let _ = theirs.receive();
+        }
         process::exit_now(0)
     };
-    let (pid, _) = clone::clone3(libc::CLONE_NEWUSER as u64, None, child)
-        .step("make a user namespace for an id mapping")?;
+    let (pid, _) = spawn::clone_shut(!rootless, || {
+        clone::clone3(libc::CLONE_NEWUSER as u64, None, child)
+            .step("make a user namespace for an id mapping")
+    })?;
+    drop(theirs);
     let fill = || {
+        let namespace = ours.receive_fd()?;
         let procfs = ProcFs::host()?;
         for (name, maps) in [("uid", uids), ("gid", gids)] {
             procfs.write(&format!("{pid}/{name}_map"), &idmap::text(maps))?;
         }
-        let path = format!("/proc/{pid}/ns/user");
-        File::open(&path).step_on("open the user namespace", path)
+        Ok(namespace)
     };
     let namespace = fill();
     drop(ours);
     let _ = waitpid(pid, None);
-    Ok(namespace?.into())
+    namespace
 }
 
 fn refused(errno: Errno, recursive: bool) -> Error {

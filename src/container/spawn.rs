@@ -93,14 +93,13 @@ pub fn init(
         new_keyring: !options.no_new_keyring,
     };
     let born_in = born_in.as_ref().map(AsFd::as_fd);
-    // Born undumpable: root of the host owns the new user namespace, and whoever is that in a
-    // container that sees the host's processes could look into init before it shut itself. (A
-    // user without privileges needs its own files in procfs, which would be root's.)
     let shut = new_user_namespace && !host.is_rootless();
-    if shut {
-        process::set_dumpable(false).step("become undumpable")?;
-    }
-    let (pid, pidfd) = if through_middle {
+    let (pid, pidfd) = clone_shut(shut, || {
+        if !through_middle {
+            handed.joins = joins.into_others();
+            let cloned = clone::clone3(flags.into(), born_in, || init::run(plan, handed));
+            return cloned.map_err(clone_error);
+        }
         // What the middle process could not join goes on to init, with the rest of its memory.
         let refused = Cell::new(Vec::new());
         let join = |_: &Channel| {
@@ -117,19 +116,26 @@ pub fn init(
             handed.joins = refused.take();
             init::run(plan, handed)
         };
-        clone_through(flags.into(), born_in, join, child, clone_error)?
-    } else {
-        handed.joins = joins.into_others();
-        let cloned = clone::clone3(flags.into(), born_in, || init::run(plan, handed));
-        cloned.map_err(clone_error)?
-    };
-    if shut {
-        process::set_dumpable(true).step("become dumpable")?;
-    }
+        clone_through(flags.into(), born_in, join, child, clone_error)
+    })?;
     Ok(Spawned {
         init: Process::child(pid, pidfd)?,
         channel,
     })
+}
+
+/// Clone into a new user namespace a process that is born undumpable, if `shut`. The root of the
+/// host owns that namespace, and whoever is that in a container that sees the host's processes
+/// could look into it before it shut itself. (A user without privileges needs the files that its
+/// child has in procfs, which would be root's.)
+pub fn clone_shut<T>(shut: bool, clone: impl FnOnce() -> Result<T>) -> Result<T> {
+    if !shut {
+        return clone();
+    }
+    process::set_dumpable(false).step("become undumpable")?;
+    let cloned = clone();
+    process::set_dumpable(true).step("become dumpable")?;
+    cloned
 }
 
 fn clone_error(errno: Errno) -> Error {

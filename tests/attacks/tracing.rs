@@ -31,6 +31,9 @@ impl Drop for SuidDumpable {
 /// As often as the runtime enters the container while something in it lies in wait.
 const ENTRIES: u32 = 20;
 
+/// Id mappings of one container.
+const MAPPINGS: u32 = 20;
+
 /// What the container printed by the end of so many entries.
 fn after_entries(t: &Test, attack: &[&str], edit: impl FnOnce(&mut Value)) -> String {
     let container = t.start(&t.bundle(attack, edit));
@@ -105,6 +108,33 @@ once! {
             spy.end();
         }
         owner.end();
+    }
+
+    fn nobody_looks_into_the_namespace_of_an_id_mapping(t) {
+        // It is made by a process that has all that the runtime has.
+        t.only_orlop("runc 1.1 does not have them");
+        let secret = t.dir.join("secret");
+        fs::write(&secret, "the host").unwrap();
+        let source = t.dir.join("source");
+        fs::create_dir(&source).unwrap();
+        let what = format!("root{}", secret.display());
+        let spy = t.start(&t.bundle(&["grab", &what], without_pid_namespace));
+        spy.wait_for_output("ready");
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            // As many mappings as mounts; each is a chance.
+            for index in 0..MAPPINGS {
+                let map = json!([{"containerID": 0, "hostID": 100_000 + index, "size": 1}]);
+                push(config, "/mounts", json!({
+                    "destination": format!("/tmp/{index}"), "source": source,
+                    "options": ["bind", "idmap"], "uidMappings": map, "gidMappings": map,
+                }));
+            }
+        });
+        for _ in 0..ENTRIES / 2 {
+            t.run(&bundle).expect_ok();
+        }
+        assert!(!spy.output().contains("grabbed"), "{}", spy.output());
+        spy.end();
     }
 
     fn who_may_trace_gets_no_descriptor_of_the_host(t) {

@@ -126,6 +126,22 @@ impl RootFs {
         }
     }
 
+    /// Like [`find`](Self::find), but no link of the image may lead there: ELOOP.
+    pub fn find_without_links(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        let mut found = self.fd.try_clone().step("duplicate the rootfs fd")?;
+        for name in components(path) {
+            let next = child(found.as_fd(), &name, Make::Nothing);
+            match next.step_on("open in the rootfs", path)? {
+                Some(next) => found = next,
+                None => return Ok(None),
+            }
+            if is(found.as_fd(), SFlag::S_IFLNK).step_on("look at", path)? {
+                return Err(Error::sys("open in the rootfs", Errno::ELOOP).with_path(path));
+            }
+        }
+        Ok(Some(found))
+    }
+
     /// Make the symbolic link `path`, unless just this one is there already.
     pub fn make_link(&self, path: &Path, to: &OsStr) -> Result<()> {
         let name = path

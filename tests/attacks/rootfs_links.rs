@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use nix::sys::statvfs::statvfs;
 use serde_json::json;
 
 use super::{Canary, without_mount_namespace, without_mounts_at, without_pid_namespace};
@@ -87,6 +88,30 @@ once! {
 }
 
 both_views! {
+    fn a_link_does_not_lead_a_remount_to_the_hosts_filesystem(t) {
+        // Of which the rootfs is a part, and what is bound into it; its options are the host's.
+        t.only_orlop("runc 1.1 remounts it");
+        let size = || statvfs(&t.dir).unwrap().blocks();
+        let before = size();
+        for (to, volume) in [("/", "/volume"), ("/volume", "/volume"), ("volume/deep", "/volume/deep")] {
+            for target in ["/link", "/above/link"] {
+                let bundle = t.bundle(&["exit", "0"], |config| {
+                    add_mount(config, target, "tmpfs", "tmpfs", &["size=1m"]);
+                    add_mount(config, volume, "bind", t.dir.to_str().unwrap(), &["rbind"]);
+                    add_mount(config, target, "tmpfs", "tmpfs", &["remount", "size=100m"]);
+                });
+                fs::create_dir_all(bundle.rootfs("volume/deep/link")).unwrap();
+                match target {
+                    "/link" => symlink(to, bundle.rootfs("link")).unwrap(),
+                    _ => symlink(to, bundle.rootfs("above")).unwrap(),
+                }
+                let output = t.run(&bundle);
+                assert_eq!(size(), before, "{target} -> {to}: the host's filesystem has another size: {output}");
+                output.expect_error("no link may lead");
+            }
+        }
+    }
+
     fn a_dev_that_climbs_gets_nothing_mounted_on_the_host(t) {
         t.only_orlop("runc 1.1 makes links on the host");
         let canary = Canary::new(t);

@@ -2,7 +2,9 @@
 //!
 //! As mount(8) does it: what no option names stays as it is. (mount(2) itself would replace all
 //! flags, so that `remount,ro` took `nosuid` away.) Beside `bind` only the mount changes, else
-//! the filesystem too, wherever else it is mounted.
+//! the filesystem too, wherever else it is mounted. That must be the one that the config speaks
+//! of: by a link in the image it could be the host's, of which the rootfs and the volumes are
+//! parts.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -17,9 +19,12 @@ use crate::plan::Mount;
 
 /// Nothing is made at the target: to remount is to find something.
 pub fn remount(root: &RootFs, mount: &Mount, bind: bool, data: &str) -> Result<Option<OwnedFd>> {
-    let target = root
-        .find(&mount.target)?
-        .ok_or_else(|| Error::sys("remount", Errno::ENOENT))?;
+    let target = if bind {
+        root.find(&mount.target)
+    } else {
+        root.find_without_links(&mount.target).map_err(explain)
+    };
+    let target = target?.ok_or_else(|| Error::sys("remount", Errno::ENOENT))?;
     if !bind {
         let options = FsOptions::changes(mount.flags, mount.cleared, data)?;
         if !options.is_empty() {
@@ -38,6 +43,9 @@ pub fn remount(root: &RootFs, mount: &Mount, bind: bool, data: &str) -> Result<O
 fn explain(error: Error) -> Error {
     match error.errno() {
         Some(Errno::EINVAL) => error.with_hint("is something mounted right there?"),
+        Some(Errno::ELOOP) => error.with_hint(
+            "no link may lead to a filesystem that is remounted; remount,bind changes the mount alone",
+        ),
         _ => error,
     }
 }

@@ -21,11 +21,6 @@ mod sys;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-// Not for the unit tests, which run in threads.
-#[cfg(not(test))]
-#[global_allocator]
-static HEAP: sys::alloc::Forward = sys::alloc::Forward::new();
-
 /// The verbs that enter a container, and so must not be run from the host's binary.
 const SEALED_VERBS: [&str; 3] = ["create", "run", "exec"];
 

@@ -165,7 +165,7 @@ once! {
     }
 
     fn each_verb_has_its_help(t) {
-        for verb in ["create", "delete", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec",
+        for verb in ["create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec",
             "start", "state"] {
             let output = t.runtime.call(&[verb, "--help"]);
             let title = format!("NAME:\n   {} {verb} - ", t.runtime.name);

@@ -10,6 +10,7 @@ mod capabilities;
 mod cgroups;
 mod devices;
 mod equal;
+mod events;
 mod exec;
 mod failure;
 mod fields;

@@ -21,12 +21,18 @@ pub fn write(path: &Path, value: &str) -> Result<(), Errno> {
 
 /// The whole file as text.
 pub fn read(path: &Path) -> Result<String, Errno> {
+    read_limited(path, usize::MAX)
+}
+
+/// The same; EFBIG when it is longer than `limit` bytes.
+pub fn read_limited(path: &Path, limit: usize) -> Result<String, Errno> {
     let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     let mut text = Vec::new();
     let mut chunk = [0; 4096];
     loop {
         match unistd::read(&fd, &mut chunk) {
             Ok(0) => break,
+            Ok(n) if n > limit - text.len() => return Err(Errno::EFBIG),
             Ok(n) => text.extend_from_slice(&chunk[..n]),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),

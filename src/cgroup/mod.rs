@@ -2,8 +2,9 @@
 //!
 //! `layout` finds the host's arrangement once (v1, v2 or hybrid). The plan computes paths and
 //! writes from it; this room makes the directories (`create`), writes the files (`limits`, and
-//! `update` for a cgroup in use), tells the kernel the device rules (`devices`, and `program` for v2), freezes (`freezer`),
-//! signals (`processes`) and removes (`remove`). It knows nothing of bundles.
+//! `update` for a cgroup in use), tells the kernel the device rules (`devices`, and `program` for
+//! v2), freezes (`freezer`), signals (`processes`), reads what has been used (`stats`), watches
+//! (`watch`) and removes (`remove`). It knows nothing of bundles.
 //!
 //! A process enters by itself: on v1 it writes `0` to each `tasks` file, on v2 it is born there
 //! (CLONE_INTO_CGROUP). To name another process in cgroup.procs would take a lock for writing
@@ -29,9 +30,13 @@ mod limits;
 mod processes;
 mod program;
 mod remove;
+mod stats;
 mod update;
+mod watch;
 
 pub use layout::{Hierarchy, Layout, join, unescape};
+pub use stats::Stats;
+pub use watch::Watch;
 
 /// Key of the unified hierarchy in state.json and in the plan.
 const UNIFIED: &str = "";
@@ -125,6 +130,11 @@ impl Cgroup {
                 .and_then(|dir| file::read_key(&dir.join("memory.events"), "oom_kill")),
         };
         count.unwrap_or(0) > 0
+    }
+
+    /// In how many hierarchies its directory is there.
+    pub fn present(&self) -> usize {
+        self.dirs.iter().filter(|dir| dir.path.exists()).count()
     }
 
     fn v1_dir(&self, controller: &str) -> Option<&Path> {

@@ -13,6 +13,8 @@ mod verb;
 
 mod create;
 mod delete;
+mod duration;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -42,6 +44,7 @@ use crate::seal::Sealed;
 const VERBS: &[Verb] = &[
     create::VERB,
     delete::VERB,
+    events::VERB,
     exec::VERB,
     features::VERB,
     kill::VERB,

@@ -8,6 +8,7 @@
 mod checks;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 mod exec_process;
 mod foreground;

@@ -12,6 +12,7 @@
 
 mod resctrl;
 mod schemata;
+pub mod stats;
 mod update;
 
 use std::io::Write;

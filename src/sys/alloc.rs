@@ -3,6 +3,9 @@
 //! The C library's allocator costs more than all parsing of a run, mostly in system calls and
 //! page faults. Here memory is cut off a chunk, and freed only when it was the last piece cut,
 //! which is what a growing `Vec` or `String` is. Large pieces go to the C library and back.
+//!
+//! A verb that runs for days says so first ([`run_long`]): from then on all new pieces are the C
+//! library's, which gives back what is freed.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -16,22 +19,37 @@ const LARGE: usize = 64 << 10;
 /// relies on it: nix does for control messages.
 const LEAST_ALIGN: usize = align_of::<libc::max_align_t>();
 
+/// At the start of each chunk: where the one before it is. A multiple of the least alignment.
+const HEADER: usize = LEAST_ALIGN;
+
+// Not for the unit tests, which run in threads.
+#[cfg_attr(not(test), global_allocator)]
+static HEAP: Forward = Forward::new();
+
+/// From here on allocate in a way that is slower, but fit for a process that goes on.
+pub fn run_long() {
+    HEAP.chunk().runs_long = true;
+}
+
 /// The global allocator. Only for a program without threads.
 pub struct Forward(UnsafeCell<Chunk>);
 
 struct Chunk {
     next: *mut u8,
     end: *mut u8,
+    /// New pieces are the C library's.
+    runs_long: bool,
 }
 
 // SAFETY: the runtime starts no thread, so nobody shares the cell; a cloned child has a copy.
 unsafe impl Sync for Forward {}
 
 impl Forward {
-    pub const fn new() -> Self {
+    const fn new() -> Self {
         Self(UnsafeCell::new(Chunk {
             next: null_mut(),
             end: null_mut(),
+            runs_long: false,
         }))
     }
 
@@ -65,6 +83,7 @@ impl Chunk {
         if layout.align() > LARGE {
             return null_mut();
         }
+        let before = self.end;
         // SAFETY: an anonymous mapping at a place of the kernel's choice touches nothing.
         let chunk = unsafe {
             libc::mmap(
@@ -79,37 +98,60 @@ impl Chunk {
         if chunk == libc::MAP_FAILED {
             return null_mut();
         }
-        self.next = chunk.cast();
-        self.end = self.next.wrapping_add(CHUNK);
+        // SAFETY: the mapping is ours, longer than a pointer, and begins with a page.
+        unsafe { chunk.cast::<*mut u8>().write(before) };
+        self.next = chunk.cast::<u8>().wrapping_add(HEADER);
+        self.end = chunk.cast::<u8>().wrapping_add(CHUNK);
         self.cut(layout)
+    }
+
+    /// Whether System made a piece.
+    fn is_foreign(&self, piece: *mut u8, layout: Layout) -> bool {
+        layout.size() >= LARGE || (self.runs_long && !self.made(piece))
+    }
+
+    /// Whether a piece was cut off this chunk, or one before it: there are two or three in all.
+    fn made(&self, piece: *mut u8) -> bool {
+        let mut end = self.end;
+        while !end.is_null() {
+            let start = end.wrapping_sub(CHUNK);
+            if (start.addr()..end.addr()).contains(&piece.addr()) {
+                return true;
+            }
+            // SAFETY: `renew` has written it there; chunks are never unmapped.
+            end = unsafe { start.cast::<*mut u8>().read() };
+        }
+        false
     }
 }
 
 // SAFETY: each piece is cut once, aligned and of its size; it is cut again only after it was
-// freed as the last one. Which of the two allocators a piece is of is told by its size.
+// freed as the last one. Which of the two allocators a piece is of is told by its size, and once
+// the process runs long, by its address.
 unsafe impl GlobalAlloc for Forward {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.size() >= LARGE {
+        let chunk = self.chunk();
+        if layout.size() >= LARGE || chunk.runs_long {
             // SAFETY: the caller's promises are passed on.
             return unsafe { System.alloc(layout) };
         }
-        self.chunk().cut(layout)
+        chunk.cut(layout)
     }
 
     unsafe fn dealloc(&self, piece: *mut u8, layout: Layout) {
-        if layout.size() >= LARGE {
-            // SAFETY: by its size, System made it.
+        let chunk = self.chunk();
+        if chunk.is_foreign(piece, layout) {
+            // SAFETY: by its size or its address, System made it.
             return unsafe { System.dealloc(piece, layout) };
         }
-        let chunk = self.chunk();
         if piece.wrapping_add(layout.size()) == chunk.next {
             chunk.next = piece;
         }
     }
 
     unsafe fn realloc(&self, piece: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if layout.size() < LARGE && size < LARGE {
-            let chunk = self.chunk();
+        let chunk = self.chunk();
+        if !chunk.is_foreign(piece, layout) && size < LARGE {
             let is_last = piece.wrapping_add(layout.size()) == chunk.next;
             if is_last && size <= chunk.end.addr() - piece.addr() {
                 chunk.next = piece.wrapping_add(size);
@@ -184,6 +226,36 @@ mod tests {
             assert_eq!(large.read(), 7);
             let back = heap.realloc(large, layout(3 * CHUNK, 1), 10);
             assert_eq!(back.read(), 7);
+        }
+    }
+
+    #[test]
+    fn old_pieces_stay_its_own_and_new_ones_are_the_c_librarys() {
+        let heap = Forward::new();
+        // SAFETY: as above.
+        unsafe {
+            let first = heap.alloc(layout(8, 8));
+            first.write(1);
+            for _ in 0..2 * CHUNK / (LARGE - 1) {
+                heap.alloc(layout(LARGE - 1, 1));
+            }
+            let last = heap.alloc(layout(8, 8));
+            last.write(2);
+            heap.chunk().runs_long = true;
+            assert!(heap.chunk().made(first) && heap.chunk().made(last));
+
+            let new = heap.alloc(layout(8, 8));
+            assert!(!heap.chunk().made(new));
+            new.write(3);
+            let new = heap.realloc(new, layout(8, 8), 64);
+            assert!(!heap.chunk().made(new));
+            let moved = heap.realloc(first, layout(8, 8), 64);
+            assert!(!heap.chunk().made(moved));
+            assert_eq!((moved.read(), last.read(), new.read()), (1, 2, 3));
+            for piece in [moved, new] {
+                heap.dealloc(piece, layout(64, 8));
+            }
+            heap.dealloc(last, layout(8, 8));
         }
     }
 }

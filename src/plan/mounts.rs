@@ -1,19 +1,24 @@
 //! `mounts` of config.json: from the words of each entry to a typed [`Mount`].
 //!
 //! An entry changes what is mounted already when it says `remount`, is a bind when it says
-//! `bind` or `rbind`, a cgroup mount when its type is `cgroup`, else a new filesystem. Targets become absolute and clean, relative bind sources
-//! count from the bundle. Two things can only be seen when the mount is made and are left to
+//! `bind` or `rbind`, a cgroup mount when its type is `cgroup` (`cgroups`), else a new
+//! filesystem. Targets become absolute and clean and are checked (`targets`), relative bind
+//! sources count from the bundle. Two things can only be seen when the mount is made and are left to
 //! `init`: whether the source of a bind on /proc is a procfs, and where symbolic links in the
 //! rootfs take a target; both ask [`proc_rule`] again.
+
+mod cgroups;
+mod targets;
 
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime as oci;
 
+pub use self::targets::{ProcRule, proc_rule};
 use super::mount_options::Options;
-use super::{Cgroup, Cgroup1Mount, Links, Mount, MountKind, NamespaceKind, Namespaces};
+use super::{Cgroup, Links, Mount, MountKind, NamespaceKind, Namespaces};
 use super::{idmap, mount_idmap, paths};
-use crate::cgroup::{Hierarchy, Layout, join};
+use crate::cgroup::Layout;
 use crate::error::{Error, Result};
 
 /// What the entries are planned against.
@@ -100,7 +105,7 @@ fn one(
     warn_of_what_binds_cannot_have(&what, &options, &field, warnings);
     check_links(&what, options.links, &field)?;
     let idmap = mount_idmap::plan(entry, options.idmap.take(), &what, &field, around)?;
-    check_target(&target, &what, &field)?;
+    targets::check(&target, &what, &field)?;
     if options.copy_up
         && !matches!(&what, MountKind::Filesystem { fstype, .. } if fstype == "tmpfs")
     {
@@ -176,8 +181,8 @@ fn kind(
             format!("{field}/type"),
             "a mount that is not a bind needs a type",
         )),
-        "cgroup" if around.layout.is_v2_only() => Ok(cgroup2(around, options)),
-        "cgroup" => cgroup1(around, options, field),
+        "cgroup" if around.layout.is_v2_only() => Ok(cgroups::v2(around, options)),
+        "cgroup" => cgroups::v1(around, options, field),
         _ => {
             check_owner(fstype, options, field, around.namespaces)?;
             Ok(MountKind::Filesystem {
@@ -284,141 +289,6 @@ fn check_owner(
         }
     }
     Ok(())
-}
-
-/// The caller's own cgroup, absolute.
-fn own_dir(hierarchy: Option<&Hierarchy>) -> PathBuf {
-    hierarchy.map_or_else(PathBuf::new, |h| join(&h.mount, &h.own))
-}
-
-/// Where the container shares the runtime's cgroup namespace, a new cgroup2 filesystem shows
-/// just what the host's mount shows, since there is only one. To bind that is to be spared what
-/// the kernel does for a mount from the first cgroup namespace: it waits for an RCU grace
-/// period, some 10 ms on an idle machine.
-fn cgroup2(around: &Around, options: &Options) -> MountKind {
-    let data = labelled(options.data(), around.label);
-    let shared = !around.namespaces.has(NamespaceKind::Cgroup)
-        && !around.namespaces.has(NamespaceKind::User);
-    if let Some(hierarchy) = around
-        .layout
-        .v2
-        .as_ref()
-        .filter(|_| shared && data.is_empty())
-    {
-        return MountKind::Bind {
-            source: hierarchy.mount.clone(),
-            inside: None,
-            recursive: false,
-        };
-    }
-    let dir = around.cgroup.dirs.first();
-    MountKind::Cgroup2 {
-        host_dir: dir.map(|dir| dir.dir.clone()).unwrap_or_default(),
-        own_dir: own_dir(around.layout.v2.as_ref()),
-        data,
-    }
-}
-
-fn cgroup1(around: &Around, options: &Options, field: &str) -> Result<MountKind> {
-    if let Some((index, word)) = options.data.first() {
-        return Err(Error::field(
-            format!("{field}/options/{index}"),
-            format!("{word:?} cannot be set on a cgroup mount of cgroup v1"),
-        )
-        .with_hint("the hierarchies are mounted already, with the options of the host"));
-    }
-    let dirs = &around.cgroup.dirs;
-    let mut entries = Vec::with_capacity(dirs.len());
-    let mut links = Vec::new();
-    // The unified hierarchy of a hybrid host (key "") is not shown to the container: programs
-    // that find it take the host for one with v2.
-    for dir in dirs
-        .iter()
-        .filter(|dir| dir.controllers.iter().all(|key| !key.is_empty()))
-    {
-        let name = dir
-            .mount
-            .file_name()
-            .and_then(|name| name.to_str())
-            .map_or_else(|| dir.controllers.join(","), str::to_owned);
-        // Joined hierarchies are found by each of their names, as on the host.
-        if dir.controllers.len() > 1 {
-            for controller in dir.controllers.iter().filter(|key| **key != name) {
-                links.push((controller.clone(), name.clone()));
-            }
-        }
-        entries.push(Cgroup1Mount {
-            name,
-            host_dir: dir.dir.clone(),
-            own_dir: own_dir(around.layout.v1.iter().find(|h| h.mount == dir.mount)),
-            fstype: "cgroup".to_owned(),
-            data: dir.controllers.join(","),
-        });
-    }
-    Ok(MountKind::Cgroup1 { entries, links })
-}
-
-/// What may be mounted at a path, as far as /proc is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProcRule {
-    /// Not below /proc: anything.
-    Outside,
-    /// /proc itself: a new procfs, or a bind of one.
-    Procfs,
-    /// A file below /proc that lxcfs and its like stand in for: anything.
-    Known,
-    /// Else below /proc: nothing, as a program that trusts the file would be lied to
-    /// (CVE-2019-16884 and its kin).
-    Refused,
-}
-
-/// Files that lxcfs emulates, or that engines hide or fake.
-const KNOWN: [&str; 10] = [
-    "cpuinfo",
-    "diskstats",
-    "loadavg",
-    "meminfo",
-    "slabinfo",
-    "stat",
-    "swaps",
-    "uptime",
-    "sys/crypto/fips_enabled",
-    "sys/kernel/ns_last_pid",
-];
-
-/// The rule for `path`, absolute inside the rootfs, clean and, at the time of mounting, with
-/// its symbolic links resolved.
-pub fn proc_rule(path: &Path) -> ProcRule {
-    match path.strip_prefix("/proc") {
-        Err(_) => ProcRule::Outside,
-        Ok(rest) if rest.as_os_str().is_empty() => ProcRule::Procfs,
-        Ok(rest) if KNOWN.iter().any(|known| rest == Path::new(known)) => ProcRule::Known,
-        Ok(_) => ProcRule::Refused,
-    }
-}
-
-fn check_target(target: &Path, what: &MountKind, field: &str) -> Result<()> {
-    let fstype = match what {
-        MountKind::Filesystem { fstype, .. } => fstype.as_str(),
-        _ => "",
-    };
-    let cgroup = matches!(what, MountKind::Cgroup1 { .. } | MountKind::Cgroup2 { .. });
-    let problem = match proc_rule(target) {
-        // It brings nothing that could pass for a file of procfs.
-        _ if matches!(what, MountKind::Remount { .. }) => return Ok(()),
-        ProcRule::Outside if cgroup && target == Path::new("/") => "it is of type cgroup",
-        ProcRule::Outside | ProcRule::Known => return Ok(()),
-        // Whether the source of a bind is a procfs is seen when it is opened.
-        ProcRule::Procfs if fstype == "proc" || matches!(what, MountKind::Bind { .. }) => {
-            return Ok(());
-        }
-        ProcRule::Procfs => "it is not of type proc",
-        ProcRule::Refused => "it is inside /proc",
-    };
-    Err(Error::field(
-        format!("{field}/destination"),
-        format!("{:?} cannot be mounted because {problem}", target.display()),
-    ))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::support::{Bundle, Container, Output, Test, both_views};
 const MAC: &str = "02:00:00:00:12:34";
 
 /// Leave the machine's network for one with these devices.
-fn network(t: &Test, devices: &[&str]) {
+pub fn network(t: &Test, devices: &[&str]) {
     t.only_orlop("netDevices came with runc 1.4");
     if Command::new("ip").arg("-V").output().is_err() {
         t.skip("needs ip (iproute2)");
@@ -33,14 +33,14 @@ fn try_ip(words: &str) -> bool {
 }
 
 #[track_caller]
-fn ip(words: &str) {
+pub fn ip(words: &str) {
     let output = Command::new("ip").args(words.split(' ')).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {words}: {stderr}");
 }
 
 /// Everything that a device can lose on its way.
-fn dress(device: &str) {
+pub fn dress(device: &str) {
     ip(&format!("link set {device} mtu 1400 address {MAC}"));
     ip(&format!("addr add 10.1.2.3/24 brd 10.1.2.255 dev {device}"));
     ip(&format!("addr add 10.9.9.1 peer 10.9.9.2/32 dev {device}"));
@@ -81,7 +81,7 @@ fn look_by(from: &[&str], device: &str) -> Value {
     })
 }
 
-fn look(device: &str) -> Value {
+pub fn look(device: &str) -> Value {
     look_by(&["env"], device)
 }
 

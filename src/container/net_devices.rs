@@ -14,6 +14,10 @@
 //! ones end with it (config-linux.md, "Namespace Lifecycle and Container Termination"). A create
 //! that fails is another matter: then they are put back where and as they were, but for routes
 //! and addresses that are not permanent. One that is killed leaves them to the kernel, too.
+//!
+//! Others may live in a network namespace that is joined, and change what is in it meanwhile. What
+//! they put in the place of a device must not come to the host in its stead, so a device is known
+//! by the kernel's word of where it went, and that none of its number has left since.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -23,7 +27,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
 
 use crate::error::{Error, Result, Step};
-use crate::netlink::{Address, Change, Link, Refused, Route};
+use crate::netlink::{Address, Change, Departures, Link, Refused, Route};
 use crate::plan::NetDevice;
 
 /// The kernel itself does not look much further for a free number.
@@ -34,6 +38,7 @@ const HIGHEST: u32 = 4096;
 struct Side {
     netns: OwnedFd,
     route: Route,
+    departures: Departures,
 }
 
 /// A device on its way, or inside.
@@ -74,22 +79,23 @@ impl NetDevices {
             open(path.as_str(), flags, Mode::empty()).step_on("open a network namespace", path)
         };
         let (ours, theirs) = (netns("self")?, netns(&init.to_string())?);
-        let socket = || Route::open().step("open a routing socket");
-        let host = Side {
-            route: socket()?,
-            netns: ours,
+        let side = |netns| {
+            let step = "open a routing socket";
+            Ok(Side {
+                netns,
+                route: Route::open().step(step)?,
+                departures: Departures::open().step(step)?,
+            })
         };
+        let host = side(ours)?;
         // A socket stays in the namespace that it was made in, so a short visit is enough.
         let enter = |side: &OwnedFd| setns(side.as_fd(), CloneFlags::CLONE_NEWNET);
         enter(&theirs).step("visit the container's network namespace")?;
-        let visited = socket();
+        let container = side(theirs);
         enter(&host.netns).step("return to the host's network namespace")?;
         Ok(Self {
             host,
-            container: Side {
-                route: visited?,
-                netns: theirs,
-            },
+            container: container?,
             moved: Vec::new(),
         })
     }
@@ -128,18 +134,15 @@ impl NetDevices {
             netns: Some(self.container.netns.as_fd()),
             ..Change::default()
         };
-        if let Err(refused) = route.change(index, &change) {
-            // Moved all the same, but not renamed: somebody took the name meanwhile.
-            if route.link_at(index).is_err() {
-                moved.inside = inside.link(&plan.host).ok().map(|link| link.index);
-            }
-            return Err(refused.at(plan, "move it to the container's network namespace"));
-        }
-        let index = inside
-            .link(name)
-            .map_err(|no| no.at(plan, "find it in the container's network namespace"))?
-            .index;
-        moved.inside = Some(index);
+        let _ = self.host.departures.forget();
+        let changed = route.change(index, &change);
+        // It may have moved all the same, but not been renamed: somebody took the name meanwhile.
+        moved.inside = last_seen(&self.host.departures, index)
+            .map_err(|no| no.at(plan, "see where it went"))?;
+        changed.map_err(|no| no.at(plan, "move it to the container's network namespace"))?;
+        let index = moved.inside.ok_or_else(|| {
+            Refused::from(Errno::ENODEV).at(plan, "find it in the container's network namespace")
+        })?;
         dress(inside, index, &moved.addresses)
             .and_then(|()| set_up(inside, index, true))
             .map_err(|no| no.at(plan, "set it up in the container's network namespace"))
@@ -157,20 +160,10 @@ impl NetDevices {
 
     fn put_one_back(&self, moved: &Moved) -> Result<(), Refused> {
         let route = &self.host.route;
-        if let Some(index) = moved.inside {
-            let change = Change {
-                up: Some(false),
-                ..Change::default()
-            };
-            self.container.route.change(index, &change)?;
-            let change = Change {
-                name: Some(&moved.plan.host),
-                netns: Some(self.host.netns.as_fd()),
-                ..Change::default()
-            };
-            self.container.route.change(index, &change)?;
-        }
-        let index = route.link(&moved.plan.host)?.index;
+        let index = match moved.inside {
+            Some(inside) => self.fetch(inside, &moved.plan.host)?,
+            None => moved.link.index,
+        };
         if moved.inside.is_some() && moved.link.master != 0 {
             let change = Change {
                 master: Some(moved.link.master),
@@ -180,6 +173,45 @@ impl NetDevices {
         }
         dress(route, index, &moved.addresses)?;
         set_up(route, index, moved.link.up)
+    }
+
+    /// Move the device `inside` back to the host, under this name. Gives its number there.
+    fn fetch(&self, inside: u32, name: &str) -> Result<u32, Refused> {
+        let departures = &self.container.departures;
+        if !departures.of(inside)?.is_empty() {
+            return Err(exchanged());
+        }
+        set_up(&self.container.route, inside, false)?;
+        let change = Change {
+            name: Some(name),
+            netns: Some(self.host.netns.as_fd()),
+            ..Change::default()
+        };
+        self.container.route.change(inside, &change)?;
+        let index = last_seen(departures, inside)?.ok_or(Refused::from(Errno::ENODEV))?;
+        // Exchanged between the two: it is down, and goes back.
+        if departures.of(inside)?.len() != 1 {
+            let change = Change {
+                netns: Some(self.container.netns.as_fd()),
+                ..Change::default()
+            };
+            self.host.route.change(index, &change)?;
+            return Err(exchanged());
+        }
+        Ok(index)
+    }
+}
+
+/// Where the last link that had this number went: its number there.
+fn last_seen(departures: &Departures, index: u32) -> Result<Option<u32>, Refused> {
+    let all = departures.of(index)?;
+    Ok(all.last().and_then(|departure| departure.new_index))
+}
+
+fn exchanged() -> Refused {
+    Refused {
+        errno: Errno::ESTALE,
+        reason: Some("somebody has moved or removed it in that network namespace".to_owned()),
     }
 }
 

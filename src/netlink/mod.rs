@@ -5,6 +5,7 @@
 //! Written by hand, as the crates for it parse every message there is, and refuse what a newer
 //! kernel has added to one. What is not asked for here is passed over.
 
+mod departures;
 mod message;
 
 use std::cell::Cell;
@@ -17,6 +18,8 @@ use nix::sys::socket::{MsgFlags, NetlinkAddr, recvmsg, sendto};
 use self::message::{Reply, Request, attributes, replies, u32_at};
 use crate::error::Error;
 use crate::sys::netlink::route_socket;
+
+pub use departures::Departures;
 
 /// A datagram of the kernel is at most 32 KiB, unless one message alone is longer.
 const MOST: usize = 64 << 10;
@@ -121,19 +124,6 @@ impl Route {
     /// The link of this name; ENODEV where there is none.
     pub fn link(&self, name: &str) -> Result<Link> {
         let request = Request::new(libc::RTM_GETLINK, 0, &[0; LINK]).text(libc::IFLA_IFNAME, name);
-        self.one_link(request)
-    }
-
-    /// The link of this index; ENODEV where there is none.
-    pub fn link_at(&self, index: u32) -> Result<Link> {
-        self.one_link(Request::new(
-            libc::RTM_GETLINK,
-            0,
-            &link_header(index, None),
-        ))
-    }
-
-    fn one_link(&self, request: Request) -> Result<Link> {
         let mut found = None;
         self.ask(request, |reply| {
             if reply.kind == libc::RTM_NEWLINK {
@@ -205,7 +195,7 @@ impl Route {
         sendto(fd, &request.finish(sequence), &kernel, MsgFlags::empty())?;
         let mut buffer = vec![0; MOST];
         loop {
-            let (length, from) = match received(fd, &mut buffer) {
+            let (length, from) = match received(fd, &mut buffer, MsgFlags::empty()) {
                 Err(Errno::EINTR) => continue,
                 other => other?,
             };
@@ -233,9 +223,13 @@ impl Route {
 
 /// The length of the next datagram, and the port that it came from: 0 is the kernel. One that
 /// is longer than the buffer has never been seen, and must not be taken for the whole.
-fn received(fd: RawFd, buffer: &mut [u8]) -> std::result::Result<(usize, u32), Errno> {
+fn received(
+    fd: RawFd,
+    buffer: &mut [u8],
+    flags: MsgFlags,
+) -> std::result::Result<(usize, u32), Errno> {
     let mut parts = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<NetlinkAddr>(fd, &mut parts, None, MsgFlags::empty())?;
+    let message = recvmsg::<NetlinkAddr>(fd, &mut parts, None, flags)?;
     if message.flags.contains(MsgFlags::MSG_TRUNC) {
         return Err(Errno::EMSGSIZE);
     }
@@ -323,7 +317,6 @@ mod tests {
     fn the_kernel_answers() {
         let route = Route::open().unwrap();
         let lo = route.link("lo").unwrap();
-        assert_eq!(route.link_at(lo.index), Ok(lo));
         assert_eq!(lo.master, 0);
         assert_eq!(route.link("no-such").unwrap_err().errno, Errno::ENODEV);
         // Its addresses have the scope of the host.

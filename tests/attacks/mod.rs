@@ -12,6 +12,7 @@ mod console;
 mod descriptors;
 mod devices;
 mod masks;
+mod network;
 mod privileges;
 mod procfs;
 mod races;

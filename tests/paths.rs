@@ -53,6 +53,15 @@ both_views! {
         });
     }
 
+    fn a_path_that_leads_nowhere_for_ever_is_named_with_its_list(t) {
+        t.only_orlop("runc 1.1 names no field");
+        for list in ["maskedPaths", "readonlyPaths"] {
+            let bundle = t.bundle(&["exit", "0"], |config| config["linux"][list] = json!(["/round"]));
+            symlink("round", bundle.rootfs("round")).unwrap();
+            t.run(&bundle).expect_error(&format!("/linux/{list}")).expect_words("/round: ");
+        }
+    }
+
     fn a_path_is_masked_twice_without_harm(t) {
         let report = t.report_with(|config| {
             config["linux"]["maskedPaths"] = json!(["/proc/timer_list", "/proc/timer_list", "/sys/firmware", "/sys/firmware"]);

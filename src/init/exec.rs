@@ -12,12 +12,11 @@ use std::path::Path;
 use nix::unistd::setsid;
 
 use super::channel::Channel;
+use super::end::{become_process, close_all_but, execute, fail, report_panics_on};
 use super::program::Program;
 use super::rootfs::RootFs;
 use super::terminal::Terminal;
-use super::{
-    become_process, close_all_but, execute, fail, namespaces, process, report_panics_on, root,
-};
+use super::{namespaces, process, root};
 use crate::cgroup::Cgroup;
 use crate::error::{Result, Step};
 use crate::intel_rdt::Running;
@@ -81,7 +80,7 @@ pub fn join_namespaces(process: &Process, handed: &Handed, line: &Channel) -> Re
     close_all_but(handed.preserve_fds, &kept)?;
     handed.cgroup.enter()?;
     handed.intel_rdt.enter()?;
-    process::set_exec_affinity(process)?;
+    process::scheduling::set_exec_affinity(process)?;
     set_oom_score(process, handed)?;
     let joins_mounts = handed.namespaces.contains(&NamespaceKind::Mount);
     // With the host's privileges, while we have them; but to join mounts is to leave it again.

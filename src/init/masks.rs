@@ -6,7 +6,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
@@ -23,18 +23,26 @@ use crate::sys::mount::{self as sys, FsOption, MountAttr};
 pub fn mask(lookup: &Lookup, paths: &[PathBuf], label: Option<&str>) -> Result<()> {
     let mut null: Option<OwnedFd> = None;
     let mut empty: Option<OwnedFd> = None;
-    for path in paths {
+    let mut one = |path: &Path| -> Result<()> {
         let Some(target) = lookup.find(path)? else {
-            continue;
+            return Ok(());
         };
-        let covered = if is(target.as_fd(), SFlag::S_IFDIR).step_on("look at", path)? {
+        if is(target.as_fd(), SFlag::S_IFDIR).step("look at it")? {
             cover(target.as_fd(), &mut empty, || empty_directory(label))
         } else {
             cover(target.as_fd(), &mut null, || devices::null(lookup.root))
-        };
-        covered.map_err(|error| error.within("mask a path").with_path(path))?;
-    }
-    Ok(())
+        }
+    };
+    paths
+        .iter()
+        .try_for_each(|path| one(path).map_err(|e| failed(e, "mask", path, "maskedPaths")))
+}
+
+/// Say which path of which list it was.
+fn failed(error: Error, what: &str, path: &Path, list: &str) -> Error {
+    error
+        .within(&format!("{what} {}", path.display()))
+        .with_field(format!("/linux/{list}"))
 }
 
 fn empty_directory(label: Option<&str>) -> Result<OwnedFd> {
@@ -64,12 +72,11 @@ fn cover(
 
 /// Bind each of `paths` over itself, read-only.
 pub fn make_readonly(lookup: &Lookup, paths: &[PathBuf]) -> Result<()> {
-    for path in paths {
+    let one = |path: &Path| -> Result<()> {
         let Some(target) = lookup.find(path)? else {
-            continue;
+            return Ok(());
         };
-        let step = "make a path read-only";
-        let tree = trees::clone(target.as_fd(), c"", true).step_on(step, path)?;
+        let tree = trees::clone(target.as_fd(), c"", true).step("clone its mount")?;
         let attr = MountAttr {
             set: sys::ATTR_RDONLY,
             ..MountAttr::default()
@@ -80,10 +87,12 @@ pub fn make_readonly(lookup: &Lookup, paths: &[PathBuf]) -> Result<()> {
             Err(Errno::EPERM | Errno::ENOSYS) => trees::set_attr(tree.as_fd(), &attr, false),
             other => other,
         }
-        .step_on(step, path)?;
-        attach(tree.as_fd(), target.as_fd()).map_err(|e| e.within(step).with_path(path))?;
-    }
-    Ok(())
+        .step("change its mount")?;
+        attach(tree.as_fd(), target.as_fd())
+    };
+    paths.iter().try_for_each(|path| {
+        one(path).map_err(|e| failed(e, "make read-only", path, "readonlyPaths"))
+    })
 }
 
 /// Make mounts read-only that had to stay writable until now.

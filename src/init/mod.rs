@@ -7,12 +7,13 @@
 //! The child is a fork without exec, so it starts with all that the runtime had: it closes
 //! every fd that was not handed over to it first of all, and it never returns, unwinds or
 //! flushes: whatever the parent's frames hold is the parent's. A process of exec, which joins
-//! what init has made, has its own page in `exec`.
+//! what init has made, has its own page in `exec`; what both do last is in `end`.
 
 mod aside;
 pub mod channel;
 mod copy_up;
 pub mod devices;
+mod end;
 pub mod exec;
 mod lookup;
 mod masks;
@@ -29,7 +30,7 @@ mod terminal;
 mod trees;
 
 use std::convert::Infallible;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::sys::stat::{Mode, umask};
@@ -37,6 +38,7 @@ use nix::unistd::{chdir, fchdir, setsid};
 
 use self::aside::Aside;
 use self::channel::{Channel, Gate, Message};
+use self::end::{become_process, close_all_but, execute, fail, fail_unheard, report_panics_on};
 use self::lookup::Lookup;
 use self::namespaces::Opened;
 use self::program::Program;
@@ -49,7 +51,7 @@ use crate::container::status::Status;
 use crate::error::{Error, Result, Step};
 use crate::hooks;
 use crate::intel_rdt::Group;
-use crate::plan::{NamespaceKind, Plan, Process};
+use crate::plan::{NamespaceKind, Plan};
 use crate::sys;
 
 /// What the parent gives to init, beside the plan.
@@ -130,7 +132,7 @@ fn build_and_enter(plan: &Plan, handed: &mut Handed) -> Result<()> {
     let aside = shares.then(Aside::step).transpose()?;
     let (root, unfinished) = build_rootfs(plan, handed)?;
     run_hooks_before_entering(plan, handed, || fchdir(&root))?;
-    cover(plan, &root)?;
+    restrict_paths(plan, &root)?;
     let mut terminal = if handed.console.is_some() {
         let terminal = Terminal::open(&root, &plan.process)?;
         terminal.bind_console(&root)?;
@@ -153,17 +155,6 @@ fn build_and_enter(plan: &Plan, handed: &mut Handed) -> Result<()> {
     }
     trees::forget();
     Ok(())
-}
-
-/// From the runtime's process to the user's, and a look for its program. Init and exec alike.
-fn become_process(process: &Process, channel: &Channel) -> Result<Program> {
-    process::prepare(process)?;
-    process::set_labels(process)?;
-    let env = program::environment(process);
-    for warning in process::become_user(process)? {
-        channel.send(&Message::Warn(warning))?;
-    }
-    Program::find(process, &env)
 }
 
 /// After start: the last hooks, the filter, the program. Gives the reason why that failed.
@@ -189,21 +180,6 @@ fn launch(plan: &Plan, program: &Program, state: &State, line: &Channel, preserv
         Ok(never) => match never {},
         Err(error) => error,
     }
-}
-
-/// The end of init and of exec alike: filter, fds, execve.
-fn execute(
-    process: &Process,
-    program: &Program,
-    line: &Channel,
-    preserve: u32,
-) -> Result<Infallible> {
-    sys::process::reset_signals();
-    // Closed, not only close-on-exec: execve of /proc/self/fd/N works on a directory that is
-    // only marked (CVE-2024-21626). The line alone stays, for the error below.
-    close_all_but(preserve, &[line.raw_fd()])?;
-    process::last_restrictions(process)?;
-    Err(program.exec())
 }
 
 // ---- the steps of build, in their order ---------------------------------------------------
@@ -251,7 +227,7 @@ fn enter_cgroup_and_namespaces(plan: &Plan, handed: &mut Handed) -> Result<()> {
 /// Into the cgroup, and on any of its CPUs; into the resctrl group.
 pub fn enter_groups(cgroup: &Cgroup, intel_rdt: Option<&Group>) -> Result<()> {
     cgroup.enter()?;
-    process::reset_affinity()?;
+    process::scheduling::reset_affinity()?;
     intel_rdt.map_or(Ok(()), Group::enter)
 }
 
@@ -317,7 +293,7 @@ fn run_hooks_of_runtime(plan: &Plan, handed: &Handed) -> Result<()> {
     handed.channel.wait_for_go()
 }
 
-fn cover(plan: &Plan, root: &RootFs) -> Result<()> {
+fn restrict_paths(plan: &Plan, root: &RootFs) -> Result<()> {
     let lookup = Lookup::new(root, plan)?;
     masks::mask(
         &lookup,
@@ -372,48 +348,4 @@ fn wait_for_start(channel: Channel, gate: Option<Gate>) -> Result<Channel> {
             gate.wait()
         }
     }
-}
-
-// ---- shared with exec -----------------------------------------------------------------------
-
-/// Close every fd but stdio, the preserved ones and `kept`.
-fn close_all_but(preserve: u32, kept: &[RawFd]) -> Result<()> {
-    // The log's fd is among them, and its number will soon belong to something else.
-    log::set_max_level(log::LevelFilter::Off);
-    let first = RawFd::try_from(preserve).map_or(RawFd::MAX, |count| count.saturating_add(3));
-    let mut kept: Vec<RawFd> = kept.iter().copied().filter(|fd| *fd >= first).collect();
-    kept.sort_unstable();
-    let mut from = first;
-    for fd in kept {
-        if fd > from {
-            sys::process::close_range(from, fd - 1).step("close fds")?;
-        }
-        from = fd + 1;
-    }
-    sys::process::close_range(from, RawFd::MAX).step("close fds")
-}
-
-/// A bug must not look like a hang, and must not run the abort of a process that it is not:
-/// the C library's idea of our thread is the parent's.
-fn report_panics_on(fd: RawFd) {
-    std::panic::set_hook(Box::new(move |info| {
-        let error = Error::new(format!("bug in init: {info}").replace('\n', " "));
-        channel::send_failure(fd, &error);
-        sys::process::exit_now(1);
-    }));
-}
-
-fn fail(line: &Channel, error: Error) -> ! {
-    channel::send_failure(line.raw_fd(), &error);
-    sys::process::exit_now(if error.kind == crate::error::Kind::NoProgram {
-        255
-    } else {
-        1
-    })
-}
-
-fn fail_unheard(error: &Error) -> ! {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{error}");
-    sys::process::exit_now(1)
 }

@@ -193,6 +193,30 @@ both_views! {
         resctrl.end(&container);
     }
 
+    fn events_tell_what_the_group_has(t) {
+        let resctrl = Resctrl::of_files(t);
+        resctrl.write("schemata", "    L3:0=fffff;1=fffff\n    MB:0=100\n");
+        for (name, value) in [
+            ("L3/cbm_mask", "fffff"), ("L3/min_cbm_bits", "1"), ("L3/num_closids", "16"),
+            ("MB/bandwidth_gran", "10"), ("MB/delay_linear", "1"), ("MB/min_bandwidth", "10"), ("MB/num_closids", "8"),
+            ("L3_MON/mon_features", "llc_occupancy"),
+        ] {
+            resctrl.write(&format!("info/{name}"), &format!("{value}\n"));
+        }
+        fs::create_dir_all(resctrl.path("gold/mon_data/mon_L3_00")).unwrap();
+        resctrl.write("gold/mon_data/mon_L3_00/llc_occupancy", "4096\n");
+        let container = resctrl.create(json!({"closID": "gold"}));
+        let output = resctrl.call(&["events", "--stats", &container.id]);
+        let event: Value = serde_json::from_str(&output.expect_ok().stdout).unwrap();
+        let rdt = &event["data"]["intel_rdt"];
+        assert_eq!(rdt["l3_cache_info"], json!({"cbm_mask": "fffff", "min_cbm_bits": 1, "num_closids": 16}));
+        assert_eq!(rdt["l3_cache_schema"], "L3:0=fffff;1=fffff");
+        assert_eq!(rdt["mem_bw_schema_root"], "MB:0=100");
+        assert_eq!(rdt["cmt_stats"], json!([{"llc_occupancy": 4096}]));
+        assert_eq!(rdt["mbm_stats"], Value::Null);
+        resctrl.end(&container);
+    }
+
     fn an_update_makes_no_group(t) {
         let resctrl = Resctrl::of_files(t);
         let container = t.sleeper(|_| {});

@@ -86,15 +86,21 @@ fn runc(t: &Test) -> Runtime {
     Runtime::new(Path::new("runc"), &t.dir, "state-of-runc")
 }
 
-/// `--stats` of a container of this runtime, that has worked for a while; every key.
-fn keys_of(runtime: &Runtime, bundle: &Bundle) -> BTreeSet<String> {
+/// `--stats` of a container of this runtime that has worked for a while, and has met its limit
+/// when it is `limited`; every key.
+fn keys_of(runtime: &Runtime, bundle: &Bundle, limited: bool) -> BTreeSet<String> {
     let created = runtime.call(&["create", "--bundle", bundle.path(), &bundle.id]);
     created.expect_ok();
     runtime.call(&["start", &bundle.id]).expect_ok();
-    thread::sleep(Duration::from_millis(400));
-    let output = runtime.call(&["events", "--stats", &bundle.id]);
+    let mut seen = Value::Null;
+    wait_until("time in user mode, and too much of it", || {
+        let output = runtime.call(&["events", "--stats", &bundle.id]);
+        seen = data(output.expect_ok().stdout.trim_end(), &bundle.id);
+        let cpu = &seen["cpu"];
+        cpu["usage"]["user"] != 0 && (!limited || cpu["throttling"]["throttledTime"] != Value::Null)
+    });
     runtime.call(&["delete", "--force", &bundle.id]).expect_ok();
-    let mut data = data(output.expect_ok().stdout.trim_end(), &bundle.id);
+    let mut data = seen;
     // Newer versions than 1.1 leave out what has no value at all, and tell pressure.
     let has_value = |entry: &Value| {
         let entry = entry.as_object();
@@ -193,10 +199,11 @@ both_views! {
         let shared = |keys: BTreeSet<String>| -> BTreeSet<String> {
             keys.into_iter().filter(|key| !hybrid || !key.starts_with("/hugetlb")).collect()
         };
+        let limited = t.view == View::V1;
         // Who runs first reads the disk, and the memory for that is its own.
-        keys_of(&peer, &bundle);
-        let theirs = shared(keys_of(&peer, &bundle));
-        let ours = shared(keys_of(&t.runtime, &bundle));
+        keys_of(&peer, &bundle, limited);
+        let theirs = shared(keys_of(&peer, &bundle, limited));
+        let ours = shared(keys_of(&t.runtime, &bundle, limited));
         let differ = compare::sets("key", &theirs, &ours);
         assert!(differ.is_empty(), "\n{differ}");
         if t.view == View::V1 {

@@ -6,9 +6,10 @@
 //! root each time, what is to be masked would be looked for elsewhere, and be bare once the
 //! name is back (as in CVE-2019-19921).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::sys::statfs::{FsType, fstatfs};
 
 use super::rootfs::{Make, RootFs};
@@ -54,6 +55,12 @@ impl<'a> Lookup<'a> {
         }
         self.root.find(path)
     }
+}
+
+/// Whether an open file lies on one of them.
+pub fn is_kernels(fd: BorrowedFd) -> Result<bool, Errno> {
+    let seen = fstatfs(fd)?.filesystem_type();
+    Ok(KERNELS.iter().any(|(_, _, magic)| *magic == seen))
 }
 
 /// Whether the mount brings the filesystem of its target: a new one, or the host's.

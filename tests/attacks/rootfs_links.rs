@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use nix::sys::statvfs::statvfs;
 use serde_json::json;
 
-use super::{Canary, without_mount_namespace, without_mounts_at, without_pid_namespace};
+use super::{Canary, listing, without_mount_namespace, without_mounts_at, without_pid_namespace};
 use crate::support::bundle::{add_mount, push};
 use crate::support::{Bundle, both_views, once, probe};
 
@@ -110,6 +110,38 @@ both_views! {
                 output.expect_error("no link may lead");
             }
         }
+    }
+
+    fn a_link_does_not_lead_a_source_in_the_rootfs_to_what_is_read_only(t) {
+        // Bound from there it could be written to: to the kernel's settings, or its SysRq.
+        t.only_orlop("runc 1.1 follows the link on the host");
+        let volume = t.dir.join("volume");
+        fs::create_dir_all(volume.join("deep")).unwrap();
+        let before = listing(&volume);
+        for (at, to, source, write) in [
+            ("data", "/proc/sys", "data", "/m/kernel/hostname"),
+            ("data", "proc/sys/kernel/hostname", "data", "/m"),
+            ("above", "../proc", "above/sys", "/m/kernel/hostname"),
+            ("data", "/sys", "data", "/m/kernel/rcu_expedited"),
+            ("data", "..", "data", "/m/proc/sys/kernel/hostname"),
+            ("data", "/volume", "data", "/m/file"),
+            ("above", "volume", "above/deep", "/m/file"),
+        ] {
+            for options in [&["rbind", "rw"][..], &["rbind", "rrw"], &["rbind", "rw", "src-nofollow"]] {
+                let mut bundle = t.bundle(&["write", write, "x"], |config| {
+                    add_mount(config, "/volume", "bind", volume.to_str().unwrap(), &["bind", "ro"]);
+                });
+                let path = bundle.rootfs(source);
+                bundle.edit(|config| add_mount(config, "/m", "bind", path.to_str().unwrap(), options));
+                symlink(to, bundle.rootfs(at)).unwrap();
+                let output = t.run(&bundle);
+                assert_ne!(output.code(), 0, "{source} with {at} -> {to}, {options:?}");
+                if options.len() < 3 || at == "above" {
+                    output.expect_error("a link in the rootfs leads from it");
+                }
+            }
+        }
+        assert_eq!(listing(&volume), before);
     }
 
     fn a_dev_that_climbs_gets_nothing_mounted_on_the_host(t) {

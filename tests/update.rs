@@ -294,6 +294,31 @@ both_views! {
         t.runtime.call(&["update", "--pids-limit=5"]).expect_error("requires exactly 1 argument");
     }
 
+    fn hooks_may_update_their_container(t) {
+        let out = t.dir.join("out");
+        let hook = |name: &str, id: &str, flags: &str| {
+            let (program, root) = (t.runtime.program().display(), t.runtime.root.display());
+            let line = format!("{program} --root {root} update {flags} {id} >{}.{name} 2>&1 || true", out.display());
+            json!([{"path": "/bin/sh", "args": ["sh", "-c", line], "env": ["PATH=/bin:/usr/bin"], "timeout": 10}])
+        };
+        let mut bundle = t.bundle(&["sleep"], |_| {});
+        let id = bundle.id.clone();
+        let flags = if t.view == View::V1 { "--pids-limit=7" } else { "" };
+        bundle.edit(|config| {
+            config["hooks"] = json!({
+                "createRuntime": hook("create", &id, flags), "poststart": hook("start", &id, flags)});
+        });
+        let container = t.start(&bundle);
+        let said = |name: &str| fs::read_to_string(format!("{}.{name}", out.display())).unwrap();
+        // The container is not there yet.
+        assert!(said("create").contains("container "), "{}", said("create"));
+        assert_eq!(said("start"), "");
+        if t.view == View::V1 {
+            check(&container, t, &[("pids", "pids.max", "7")]);
+        }
+        container.end();
+    }
+
     fn without_anything_to_change_nothing_changes(t) {
         let container = t.sleeper(|_| {});
         update(&container, &[]).expect_ok();

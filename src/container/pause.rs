@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 /// Stop every process of a created or running container.
 pub fn pause(store: &Store, id: &ContainerId) -> Result<()> {
     let dir = store.open(id)?;
-    let _lock = dir.lock()?;
+    let _lock = dir.lock_made()?;
     let state = dir.load()?;
     match Status::of(&state, &dir)? {
         Status::Created | Status::Running => Cgroup::open(&state.cgroup_paths).freeze(),
@@ -20,7 +20,7 @@ pub fn pause(store: &Store, id: &ContainerId) -> Result<()> {
 /// Let the processes of a paused container run again.
 pub fn resume(store: &Store, id: &ContainerId) -> Result<()> {
     let dir = store.open(id)?;
-    let _lock = dir.lock()?;
+    let _lock = dir.lock_made()?;
     let state = dir.load()?;
     match Status::of(&state, &dir)? {
         Status::Paused => Cgroup::open(&state.cgroup_paths).thaw(),

@@ -12,7 +12,7 @@ use crate::init::channel::{Channel, Message};
 /// The verb.
 pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
     let dir = store.open(id)?;
-    let _lock = dir.lock()?;
+    let lock = dir.lock()?;
     let state = dir.load()?;
     let wrong = |text: &str| Err(Error::new(text).with_kind(Kind::WrongState));
     match Status::of(&state, &dir)? {
@@ -28,8 +28,11 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
     };
     go(&channel)?;
     start_socket::remove(&dir)?;
+    // Hooks may call us for this very container.
+    drop(lock);
     poststart(&state).inspect_err(|_| {
-        if let Err(error) = delete::destroy(&dir, &state) {
+        let destroyed = dir.lock().and_then(|_lock| delete::destroy(&dir, &state));
+        if let Err(error) = destroyed {
             log::warn!("remove the container whose poststart hook failed: {error}");
         }
     })

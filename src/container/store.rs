@@ -22,7 +22,7 @@ use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::id::ContainerId;
-use super::state::{State, VERSION};
+use super::state::{Phase, State, VERSION};
 use crate::error::{Error, Kind, Result, Step};
 
 /// The socket on which init waits for start; its name in the container's directory.
@@ -190,6 +190,15 @@ impl Dir {
             Ok(now) if (now.st_dev, now.st_ino) == (here.st_dev, here.st_ino) => Ok(Lock(lock)),
             Ok(_) | Err(Errno::ENOENT) => Err(Error::no_container()),
             Err(errno) => Err(Error::sys(step, errno).with_path(&self.path)),
+        }
+    }
+
+    /// The same for a container that create is done with: [`Error::not_running`] while it is at
+    /// work. Its hooks may call us, and it holds the lock until they have ended.
+    pub fn lock_made(&self) -> Result<Lock> {
+        match self.load()?.orlop.phase {
+            Phase::Creating => Err(Error::not_running()),
+            Phase::Created | Phase::Running => self.lock(),
         }
     }
 

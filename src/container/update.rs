@@ -27,7 +27,7 @@ pub struct Change {
 /// The verb. JSON pointers of errors begin at the resources.
 pub fn update(host: &Host, store: &Store, id: &ContainerId, change: &Change) -> Result<()> {
     let dir = store.open(id)?;
-    let _lock = dir.lock()?;
+    let _lock = dir.lock_made()?;
     let mut state = dir.load()?;
     match Status::of(&state, &dir)? {
         Status::Created | Status::Running | Status::Paused => {}

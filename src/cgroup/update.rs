@@ -150,7 +150,7 @@ fn key<'a>(name: &str, written: &'a str) -> Option<&'a str> {
     let (first, _) = written.trim_start().split_once(' ')?;
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let is_device = |(major, minor)| is_number(major) && is_number(minor);
-    let by_name = ["rdma.max", "net_prio.ifpriomap"].contains(&name);
+    let by_name = ["rdma.max", "misc.max", "net_prio.ifpriomap"].contains(&name);
     (by_name || first.split_once(':').is_some_and(is_device)).then_some(first)
 }
 
@@ -228,7 +228,8 @@ mod tests {
             );
         }
         assert_eq!(old_value("memory.stat", "anon 1\nfile 2\n", "1"), None);
-        assert_eq!(old_value("misc.max", "a 1\nb 2\n", "8:0 1"), None);
+        assert_eq!(old_value("misc.max", "a max\nb 2\n", "b 5").unwrap(), "b 2");
+        assert_eq!(old_value("some.list", "a 1\nb 2\n", "8:0 1"), None);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The rootfs becomes `/`: its mount is prepared first, and entered last.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, umount2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{chdir, chroot, fchdir};
 
 use super::channel::{Channel, Message};
@@ -41,14 +41,26 @@ pub fn prepare(rootfs: &Rootfs, parent: &Channel) -> Result<RootFs> {
     let tree = tree.map_err(|e| e.with_field("/root/path"))?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let target = match open(&rootfs.path, flags, Mode::empty()) {
-        // Inside a user namespace the way to the rootfs may be closed to us. `/` is not, and
-        // what it hides is thrown away at the end anyway.
-        Err(Errno::EACCES) => open("/", flags, Mode::empty()),
+        // Inside a user namespace the way to the rootfs may be closed to us.
+        Err(Errno::EACCES) => place_on_top(flags),
         other => other,
     };
     let target = target.step_on("open the rootfs", &rootfs.path)?;
     attach(tree.as_fd(), target.as_fd())?;
     Ok(RootFs::new(tree))
+}
+
+/// A directory for the rootfs on top of `/`, which hides nothing of the host: paths begin below it.
+///
+/// The rootfs itself may not lie there: `/..` is what is on top, so that a source with one `..`
+/// too many would be looked for in the image, and the image's links be followed on the host.
+fn place_on_top(flags: OFlag) -> Result<OwnedFd, Errno> {
+    const NAME: &str = ".orlop-rootfs";
+    let options = [(c"source", Some(c"place")), (c"mode", Some(c"0700"))];
+    let top = trees::new_filesystem(c"tmpfs", &options, 0)?;
+    trees::attach(top.as_fd(), open("/", flags, Mode::empty())?.as_fd())?;
+    mkdirat(&top, NAME, Mode::S_IRWXU)?;
+    openat(&top, NAME, flags, Mode::empty())
 }
 
 fn propagation(path: &str, flags: u64) -> Result<(), Errno> {
@@ -67,7 +79,7 @@ fn make_parent_private(path: &Path) -> Result<()> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     for dir in path.ancestors() {
         let fd = match open(dir, flags, Mode::empty()) {
-            // Closed to a user namespace: the rootfs goes on top of `/` then.
+            // Closed to a user namespace: the rootfs goes to a place on top of `/` then.
             Err(Errno::EACCES) => continue,
             other => other.step_on("open", dir)?,
         };

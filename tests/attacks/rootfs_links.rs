@@ -1,13 +1,13 @@
 //! Symbolic links in the image, and paths that lead out of it in other ways.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use nix::sys::statvfs::statvfs;
 use serde_json::json;
 
 use super::{Canary, listing, without_mount_namespace, without_mounts_at, without_pid_namespace};
-use crate::support::bundle::{add_mount, push};
+use crate::support::bundle::{add_mount, add_user_namespace, push};
 use crate::support::{Bundle, both_views, once, probe};
 
 /// Put a link into the image, in the place of what is there.
@@ -142,6 +142,22 @@ both_views! {
             }
         }
         assert_eq!(listing(&volume), before);
+    }
+
+    fn a_source_with_too_many_dots_is_not_looked_for_in_the_image(t) {
+        // Where only the host's root may enter the directory of the rootfs, it is put elsewhere.
+        t.only_orlop("runc 1.1 does not mount such a rootfs");
+        fs::write(t.dir.join("secret"), "the host").unwrap();
+        for source in ["/../leak", "../../../../../../leak"] {
+            let bundle = t.bundle(&["read", "/m"], |config| {
+                add_user_namespace(config, 200_000);
+                add_mount(config, "/m", "bind", source, &["bind"]);
+            });
+            bundle.add_file("m", "");
+            symlink(t.dir.join("secret"), bundle.rootfs("leak")).unwrap();
+            fs::set_permissions(&bundle.dir, Permissions::from_mode(0o700)).unwrap();
+            t.run(&bundle).expect_error("no such file or directory");
+        }
     }
 
     fn a_dev_that_climbs_gets_nothing_mounted_on_the_host(t) {

@@ -104,6 +104,7 @@ both_views! {
     fn binds_have_their_options(t) {
         let source = source(t);
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
+        let flags = flags | MsFlags::from_bits_retain(libc::MS_NOSYMFOLLOW);
         mount(Some("x"), source.as_str(), Some("tmpfs"), flags, NONE).unwrap();
         fs::create_dir(format!("{source}/below")).unwrap();
         mount(Some("y"), format!("{source}/below").as_str(), Some("tmpfs"), flags, NONE).unwrap();

@@ -190,3 +190,23 @@ fn fsconfig(
     };
     Errno::result(rc).map(drop)
 }
+
+/// Flags of [`statfs_flags`] (the kernel's include/linux/statfs.h).
+pub const ST_RDONLY: u64 = 0x1;
+pub const ST_NOSUID: u64 = 0x2;
+pub const ST_NODEV: u64 = 0x4;
+pub const ST_NOEXEC: u64 = 0x8;
+pub const ST_NOATIME: u64 = 0x400;
+pub const ST_NODIRATIME: u64 = 0x800;
+pub const ST_RELATIME: u64 = 0x1000;
+pub const ST_NOSYMFOLLOW: u64 = 0x2000;
+
+/// All the flags of a mount. nix drops ST_NOSYMFOLLOW, and with musl it has no ST_RELATIME.
+pub fn statfs_flags(mount: BorrowedFd) -> Result<u64, Errno> {
+    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: there is room for the whole struct.
+    Errno::result(unsafe { libc::fstatvfs(mount.as_raw_fd(), stat.as_mut_ptr()) })?;
+    // SAFETY: a call that succeeds fills it.
+    let stat = unsafe { stat.assume_init() };
+    Ok(stat.f_flag)
+}

@@ -223,25 +223,20 @@ fn put_on_stage(tree: BorrowedFd) -> Result<(), Errno> {
 
 /// The attributes that a mount has.
 fn flags_of(mount: BorrowedFd) -> Result<u64, Errno> {
-    // Of statfs(2), and not of POSIX or nix.
-    const ST_NOSYMFOLLOW: u64 = 0x2000;
-    let flags = fstatvfs(mount)?.flags();
-    let bits: u64 = [
-        (FsFlags::ST_RDONLY, sys::ATTR_RDONLY),
-        (FsFlags::ST_NOSUID, sys::ATTR_NOSUID),
-        (FsFlags::ST_NODEV, sys::ATTR_NODEV),
-        (FsFlags::ST_NOEXEC, sys::ATTR_NOEXEC),
-        (FsFlags::ST_NODIRATIME, sys::ATTR_NODIRATIME),
-        (
-            FsFlags::from_bits_retain(ST_NOSYMFOLLOW),
-            sys::ATTR_NOSYMFOLLOW,
-        ),
-        (FsFlags::ST_NOATIME, sys::ATTR_NOATIME),
+    let flags = sys::statfs_flags(mount)?;
+    let bits = [
+        (sys::ST_RDONLY, sys::ATTR_RDONLY),
+        (sys::ST_NOSUID, sys::ATTR_NOSUID),
+        (sys::ST_NODEV, sys::ATTR_NODEV),
+        (sys::ST_NOEXEC, sys::ATTR_NOEXEC),
+        (sys::ST_NODIRATIME, sys::ATTR_NODIRATIME),
+        (sys::ST_NOSYMFOLLOW, sys::ATTR_NOSYMFOLLOW),
+        (sys::ST_NOATIME, sys::ATTR_NOATIME),
     ]
     .iter()
-    .filter(|(flag, _)| flags.contains(*flag))
+    .filter(|(flag, _)| flags & flag != 0)
     .fold(0, |bits, (_, bit)| bits | bit);
-    let strict = !flags.intersects(FsFlags::ST_NOATIME | FsFlags::ST_RELATIME);
+    let strict = flags & (sys::ST_NOATIME | sys::ST_RELATIME) == 0;
     Ok(bits | if strict { sys::ATTR_STRICTATIME } else { 0 })
 }
 

@@ -134,11 +134,11 @@ impl NetDevices {
             netns: Some(self.container.netns.as_fd()),
             ..Change::default()
         };
-        let _ = self.host.departures.forget();
+        let lost = |no: Refused| no.at(plan, "see where it went");
+        self.host.departures.forget().map_err(|e| lost(e.into()))?;
         let changed = route.change(index, &change);
         // It may have moved all the same, but not been renamed: somebody took the name meanwhile.
-        moved.inside = last_seen(&self.host.departures, index)
-            .map_err(|no| no.at(plan, "see where it went"))?;
+        moved.inside = last_seen(&self.host.departures, index).map_err(lost)?;
         changed.map_err(|no| no.at(plan, "move it to the container's network namespace"))?;
         let index = moved.inside.ok_or_else(|| {
             Refused::from(Errno::ENODEV).at(plan, "find it in the container's network namespace")

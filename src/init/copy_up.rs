@@ -2,15 +2,18 @@
 //!
 //! Both sides are walked by fd and no link is followed; the tree belongs to the image.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Result, Step, Target};
 
 /// A tree that is deeper was not made by an image builder.
 const MAX_DEPTH: u32 = 256;
@@ -37,8 +40,17 @@ fn directory(from: OwnedFd, to: BorrowedFd, depth: u32) -> Result<()> {
             continue;
         }
         let stat = fstatat(&source, name, AtFlags::AT_SYMLINK_NOFOLLOW).step("look at a file")?;
-        one(source.as_fd(), to, name, &stat, depth)
-            .map_err(|e| e.with_path(name.to_string_lossy().as_ref()))?;
+        one(source.as_fd(), to, name, &stat, depth).map_err(|error| {
+            let name = Path::new(OsStr::from_bytes(name.to_bytes()));
+            match &error.target {
+                // Of a directory in this one.
+                Some(Target::Path(below)) => {
+                    let path = name.join(below);
+                    error.with_path(path)
+                }
+                _ => error.with_path(name),
+            }
+        })?;
     }
     own(to, &stat)?;
     fchmod(to, Mode::from_bits_truncate(stat.st_mode)).step("set a directory's mode")
@@ -62,16 +74,7 @@ fn one(
             let made = openat(to, name, flags, Mode::empty()).step("open a directory")?;
             directory(below, made.as_fd(), depth + 1)
         }
-        SFlag::S_IFREG => {
-            let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | nofollow;
-            let source = openat(from, name, flags, Mode::empty()).step("open a file")?;
-            let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | nofollow;
-            let made = openat(to, name, flags, Mode::S_IRWXU).step("make a file")?;
-            let mut made = File::from(made);
-            std::io::copy(&mut File::from(source), &mut made).step("copy a file")?;
-            own(made.as_fd(), stat)?;
-            fchmod(&made, mode).step("set a file's mode")
-        }
+        SFlag::S_IFREG => file(from, to, name, stat),
         SFlag::S_IFLNK => {
             let link = readlinkat(from, name).step("read a link")?;
             symlinkat(link.as_os_str(), to, name).step("make a link")?;
@@ -83,6 +86,20 @@ fn one(
             own_at(to, name, stat)
         }
     }
+}
+
+/// Never a part of `one`: its buffer on the stack would be there once for each level of the tree.
+#[inline(never)]
+fn file(from: BorrowedFd, to: BorrowedFd, name: &std::ffi::CStr, stat: &FileStat) -> Result<()> {
+    let nofollow = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | nofollow;
+    let source = openat(from, name, flags, Mode::empty()).step("open a file")?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | nofollow;
+    let made = openat(to, name, flags, Mode::S_IRWXU).step("make a file")?;
+    let mut made = File::from(made);
+    std::io::copy(&mut File::from(source), &mut made).step("copy a file")?;
+    own(made.as_fd(), stat)?;
+    fchmod(&made, Mode::from_bits_truncate(stat.st_mode)).step("set a file's mode")
 }
 
 fn own(fd: BorrowedFd, stat: &FileStat) -> Result<()> {
@@ -136,6 +153,23 @@ mod tests {
             fs::read_link(dir.join("b/l")).unwrap().to_str(),
             Some("/etc/passwd")
         );
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_copied_is_named_from_the_target_on() {
+        let dir = std::env::temp_dir().join(format!("orlop-copyup-deep-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        // Deeper than is copied, with a name at each level.
+        let deep: std::path::PathBuf = (0..=MAX_DEPTH + 1).map(|_| "d").collect();
+        fs::create_dir_all(dir.join("a").join(&deep)).unwrap();
+        fs::create_dir(dir.join("b")).unwrap();
+        let open = |name| File::open(dir.join(name)).unwrap();
+        let error = copy(open("a").as_fd(), open("b").as_fd()).unwrap_err();
+        let Some(Target::Path(path)) = &error.target else {
+            panic!("{error}")
+        };
+        assert_eq!(Path::new(path).iter().count() as u32, MAX_DEPTH + 1);
         fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -45,7 +45,7 @@ pub fn attach(tree: BorrowedFd, target: BorrowedFd) -> Result<(), Errno> {
 /// Bind what `source` holds on top of what `target` holds.
 pub fn bind(source: BorrowedFd, target: BorrowedFd) -> Result<(), Errno> {
     match sys::clone_tree(source, c"", false) {
-        Err(Errno::ENOSYS) => old::bind(source, target, false),
+        Err(Errno::ENOSYS) => old::bind(source, target),
         other => sys::move_mount(other?.as_fd(), target),
     }
 }

@@ -184,8 +184,8 @@ pub fn attach(tree: BorrowedFd, target: BorrowedFd) -> Result<(), Errno> {
     on_stage(|stage| stage.mount(Some(tree), target, MsFlags::MS_MOVE, None))
 }
 
-pub fn bind(source: BorrowedFd, target: BorrowedFd, recursive: bool) -> Result<(), Errno> {
-    on_stage(|stage| stage.mount(Some(source), target, tree_flags(recursive), None))
+pub fn bind(source: BorrowedFd, target: BorrowedFd) -> Result<(), Errno> {
+    on_stage(|stage| stage.mount(Some(source), target, MsFlags::MS_BIND, None))
 }
 
 pub fn set_attr(tree: BorrowedFd, attr: &MountAttr, recursive: bool) -> Result<(), Errno> {

@@ -1,25 +1,33 @@
 //! The root file system: what is at `/`, and that nothing else of the host is in sight.
 
-use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::json;
 
+use crate::support::bundle::add_user_namespace;
 use crate::support::probe::strings;
 use crate::support::{Container, both_views};
 
 /// Take the root of a container away from under it, and tell what then is at `/`.
 fn names_below_the_root(container: &Container) -> Vec<String> {
+    names_below(container, 1)
+}
+
+/// The same, with so many mounts on top of each other taken away.
+fn names_below(container: &Container, mounts: u32) -> Vec<String> {
     let pid = container.pid();
     let enter = move || {
         // A thread with a root of its own may change its mount namespace.
         unshare(CloneFlags::CLONE_FS).unwrap();
         let file = File::open(format!("/proc/{pid}/ns/mnt")).unwrap();
         setns(&file, CloneFlags::CLONE_NEWNS).unwrap();
-        let _ = umount2("/", MntFlags::MNT_DETACH);
-        setns(&file, CloneFlags::CLONE_NEWNS).unwrap();
+        for _ in 0..mounts {
+            let _ = umount2("/", MntFlags::MNT_DETACH);
+            setns(&file, CloneFlags::CLONE_NEWNS).unwrap();
+        }
         let mut names = Vec::new();
         for (dir, prefix) in [("/", ""), ("/proc", "proc/"), ("/sys", "sys/")] {
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -72,6 +80,21 @@ both_views! {
         container.start().expect_ok();
         container.wait_for_output("ready");
         let names = names_below_the_root(&container);
+        assert!(names.contains(&"etc".to_owned()), "{names:?}");
+        assert!(!names.contains(&"proc/self".to_owned()) && !names.contains(&"sys/kernel".to_owned()), "{names:?}");
+        container.end();
+    }
+
+    fn without_pivot_root_a_closed_way_to_the_rootfs_hides_them_too(t) {
+        t.only_orlop("runc 1.1 does not mount such a rootfs");
+        let bundle = t.bundle(&["sleep"], |config| add_user_namespace(config, 200_000));
+        fs::set_permissions(&bundle.dir, Permissions::from_mode(0o700)).unwrap();
+        let created = t.runtime.call(&["create", "--no-pivot", "--bundle", bundle.path(), &bundle.id]);
+        let container = Container::adopt(t, &bundle.id, created);
+        container.start().expect_ok();
+        container.wait_for_output("ready");
+        // Its own place is between the two.
+        let names = names_below(&container, 2);
         assert!(names.contains(&"etc".to_owned()), "{names:?}");
         assert!(!names.contains(&"proc/self".to_owned()) && !names.contains(&"sys/kernel".to_owned()), "{names:?}");
         container.end();

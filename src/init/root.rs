@@ -164,24 +164,31 @@ fn hide_host_filesystems(root: &RootFs) -> Result<()> {
             (matches!(fstype, "proc" | "sysfs") && !target.starts_with(&own)).then_some(target)
         })
         .collect();
+    let mut covered: Vec<&Path> = Vec::new();
     for target in targets.into_iter().rev() {
+        // To unmount there now would be to uncover it.
+        if covered.iter().any(|path| target.starts_with(path)) {
+            continue;
+        }
         match umount2(target, MntFlags::MNT_DETACH) {
-            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-            // Locked, in a user namespace: covered instead.
-            Err(Errno::EPERM) => {
-                nix::mount::mount(
-                    None::<&str>,
-                    target,
-                    Some("tmpfs"),
-                    MsFlags::MS_RDONLY,
-                    None::<&str>,
-                )
-                .step_on("hide the host's filesystem", target)?;
-            }
+            Ok(()) | Err(Errno::ENOENT) => {}
+            // Locked, in a user namespace: covered instead. A file is by what it lies in.
+            Err(Errno::EPERM | Errno::EINVAL) => match cover(target) {
+                Err(Errno::ENOTDIR | Errno::ENOENT) => {}
+                other => {
+                    other.step_on("hide the host's filesystem", target)?;
+                    covered.push(target);
+                }
+            },
             Err(errno) => {
                 return Err(Error::sys("hide the host's filesystem", errno).with_path(target));
             }
         }
     }
     Ok(())
+}
+
+fn cover(target: &Path) -> Result<(), Errno> {
+    let (none, tmpfs) = (None::<&str>, Some("tmpfs"));
+    nix::mount::mount(none, target, tmpfs, MsFlags::MS_RDONLY, none)
 }

@@ -7,7 +7,9 @@
 use std::cell::OnceCell;
 
 use crate::cgroup::Layout;
+use crate::cgroup::systemd::Manager;
 use crate::error::Result;
+use crate::plan::SystemdHost;
 
 /// CAP_MKNOD.
 const MKNOD: u64 = 1 << 27;
@@ -21,6 +23,9 @@ pub struct Host {
     rootless: OnceCell<bool>,
     in_user_namespace: OnceCell<bool>,
     selinux: OnceCell<bool>,
+    /// The caller wants units of systemd for cgroups.
+    uses_systemd: bool,
+    systemd: OnceCell<SystemdHost>,
 }
 
 impl Host {
@@ -38,6 +43,14 @@ impl Host {
         }
     }
 
+    /// The same, with cgroups by systemd or not.
+    pub fn with_systemd_cgroups(self, uses_systemd: bool) -> Self {
+        Self {
+            uses_systemd,
+            ..self
+        }
+    }
+
     /// A host with given answers, for tests of pure code.
     #[cfg(test)]
     pub fn fixed(layout: Layout, last_capability: u8, capabilities: u64, rootless: bool) -> Self {
@@ -48,6 +61,7 @@ impl Host {
             rootless: OnceCell::from(rootless),
             in_user_namespace: OnceCell::from(rootless),
             selinux: OnceCell::from(false),
+            ..Self::default()
         }
     }
 
@@ -58,6 +72,33 @@ impl Host {
             selinux: OnceCell::from(true),
             ..self
         }
+    }
+
+    /// The same with the systemd driver.
+    #[cfg(test)]
+    pub fn with_systemd(self, systemd: SystemdHost) -> Self {
+        Self {
+            uses_systemd: true,
+            systemd: OnceCell::from(systemd),
+            ..self
+        }
+    }
+
+    /// Whether containers get units of systemd instead of bare cgroups.
+    pub fn uses_systemd(&self) -> bool {
+        self.uses_systemd
+    }
+
+    /// The systemd that makes them, asked on its bus: the system's, or the user's where we are
+    /// rootless.
+    pub fn systemd(&self) -> Result<&SystemdHost> {
+        if self.systemd.get().is_none() {
+            let facts = Manager::connect(self.is_rootless())?.facts()?;
+            let _ = self.systemd.set(facts);
+        }
+        self.systemd
+            .get()
+            .ok_or_else(|| crate::error::Error::new("ask for systemd"))
     }
 
     /// How cgroups are mounted, and where the caller sits in them.

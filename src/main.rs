@@ -4,6 +4,7 @@ mod bundle;
 mod cgroup;
 mod cli;
 mod container;
+mod dbus;
 mod error;
 mod fd_socket;
 mod hooks;

@@ -45,6 +45,7 @@ mod shared_mounts;
 mod sources;
 mod support;
 mod sysctl;
+mod systemd;
 mod terminal;
 mod traced;
 mod update;

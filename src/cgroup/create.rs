@@ -24,6 +24,7 @@ impl Cgroup {
             dirs: Vec::new(),
             made: Vec::new(),
             unified: None,
+            unit: None,
         };
         match cgroup.fill(plan) {
             Ok(()) => Ok(cgroup),
@@ -51,12 +52,18 @@ impl Cgroup {
             });
         }
         refuse_used(&self.dirs, &old)?;
+        self.set_limits(plan, &old)
+    }
+
+    /// What is done with directories that are there; `old` are those that may have device rules
+    /// of ours already.
+    pub(super) fn set_limits(&mut self, plan: &plan::Cgroup, old: &[usize]) -> Result<()> {
         self.require_dirs(&plan.writes)?;
         if let Some(dir) = plan.dirs.iter().find(|dir| is_unified(dir)) {
             enable_controllers(&dir.mount, &dir.dir, &plan.enable);
         }
         limits::fill_cpuset(plan, self.v1_dir("cpuset"))?;
-        self.set_devices(plan, &old)?;
+        self.set_devices(plan, old)?;
         limits::write(&plan.writes, |key| self.v1_dir(key), file::write)
     }
 
@@ -135,6 +142,15 @@ fn make(dir: &Path, made: &mut Vec<PathBuf>) -> Result<Made, Errno> {
             Ok(Made::New)
         }
         Err(errno) => Err(errno),
+    }
+}
+
+/// Make a directory of a unit that systemd has not made; whether it is new.
+pub(super) fn make_or_find(plan: &plan::Cgroup, dir: &Path) -> Result<bool> {
+    match make(dir, &mut Vec::new()) {
+        Ok(Made::New) => Ok(true),
+        Ok(Made::Old) => Ok(false),
+        Err(errno) => Err(denied(plan, dir, errno)),
     }
 }
 

@@ -48,6 +48,7 @@ impl Cgroup {
             dirs,
             made: Vec::new(),
             unified: None,
+            unit: None,
         })
     }
 

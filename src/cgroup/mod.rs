@@ -4,7 +4,8 @@
 //! writes from it; this room makes the directories (`create`), writes the files (`limits`, and
 //! `update` for a cgroup in use), tells the kernel the device rules (`devices`, and `program` for
 //! v2), freezes (`freezer`), signals (`processes`), reads what has been used (`stats`), watches
-//! (`watch`) and removes (`remove`). It knows nothing of bundles.
+//! (`watch`) and removes (`remove`). With the systemd driver, systemd makes the directories, as
+//! those of a unit (`systemd`). It knows nothing of bundles.
 //!
 //! A process enters by itself: on v1 it writes `0` to each `tasks` file, on v2 it is born there
 //! (CLONE_INTO_CGROUP). To name another process in cgroup.procs would take a lock for writing
@@ -31,6 +32,7 @@ mod processes;
 mod program;
 mod remove;
 mod stats;
+pub mod systemd;
 mod update;
 mod watch;
 
@@ -49,6 +51,8 @@ pub struct Cgroup {
     made: Vec<PathBuf>,
     /// The directory of the unified hierarchy, opened by O_PATH.
     unified: Option<OwnedFd>,
+    /// The unit of systemd that `place` started; `undo` stops it.
+    unit: Option<systemd::UnitName>,
 }
 
 #[derive(Debug, Clone)]
@@ -81,6 +85,7 @@ impl Cgroup {
             dirs,
             made: Vec::new(),
             unified: None,
+            unit: None,
         }
     }
 

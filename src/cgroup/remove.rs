@@ -43,6 +43,11 @@ impl Cgroup {
     /// Take back what `create` did: remove only the directories that it made. As with
     /// `remove`, the processes must be dead or dying.
     pub fn undo(&mut self) -> Result<()> {
+        if let Some(unit) = self.unit.take() {
+            // All of it is the unit's.
+            let stopped = unit.stop();
+            return self.remove().and(stopped);
+        }
         let end = Instant::now() + PATIENCE;
         let mut first = Ok(());
         while let Some(path) = self.made.pop() {

@@ -28,8 +28,14 @@ impl Place {
         let parent = format!("orlop-test-{}-{name}", std::process::id());
         let linux = json!({"cgroupsPath": format!("/{parent}/in/box"), "resources": resources});
         let linux = serde_json::from_value(linux).unwrap();
-        let plan =
-            crate::plan::cgroup::plan(Some(&linux), "box", &Host::new(), &mut Vec::new()).unwrap();
+        let plan = crate::plan::cgroup::plan(
+            Some(&linux),
+            "box",
+            &Default::default(),
+            &Host::new(),
+            &mut Vec::new(),
+        )
+        .unwrap();
         Some(Self { parent, plan })
     }
 
@@ -466,6 +472,7 @@ fn forbidden(optional: bool, keys: &[&str]) -> crate::plan::Cgroup {
         resources: None,
         optional,
         rootless: true,
+        unit: None,
     }
 }
 

@@ -191,8 +191,8 @@ impl Features {
                 cgroup: Cgroup {
                     v1: true,
                     v2: true,
-                    systemd: false,
-                    systemd_user: false,
+                    systemd: true,
+                    systemd_user: true,
                     rdma: true,
                 },
                 seccomp: Seccomp {

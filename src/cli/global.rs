@@ -36,7 +36,9 @@ pub fn flags() -> Command {
         .arg(path("root", "DIR").help(
             "root directory for storage of container state (this should be located in tmpfs)",
         ))
-        .arg(switch("systemd-cgroup").help("enable systemd cgroup support (not in this build)"))
+        .arg(switch("systemd-cgroup").help(
+            "have systemd make the cgroup, as a unit; cgroupsPath is then 'slice:prefix:name'",
+        ))
         .arg(
             text("rootless", "WHEN")
                 .help("ignore cgroup permission errors ('true', 'false', or 'auto')"),
@@ -58,11 +60,6 @@ impl Global {
         let format = log::Format::parse(format.map_or("", String::as_str))?;
         let debug = matches.get_flag("debug");
         log::init(path_of(matches, "log").as_deref(), format, debug)?;
-        if matches.get_flag("systemd-cgroup") {
-            return Err(Error::invalid(
-                "--systemd-cgroup: this build has no systemd cgroup driver",
-            ));
-        }
         let rootless = parse_rootless(
             matches
                 .get_one::<String>("rootless")
@@ -78,7 +75,8 @@ impl Global {
             program,
             store,
             root_given,
-            host: Host::with_rootless(rootless),
+            host: Host::with_rootless(rootless)
+                .with_systemd_cgroups(matches.get_flag("systemd-cgroup")),
             sealed,
         })
     }

@@ -3,6 +3,8 @@
 use std::os::fd::AsFd;
 use std::time::SystemTime;
 
+use nix::unistd::Pid;
+
 use super::id::ContainerId;
 use super::idmapped::Mapper;
 use super::net_devices::NetDevices;
@@ -129,8 +131,14 @@ fn start_init(
     start_by: StartBy,
     host: &Host,
 ) -> Result<Channel> {
-    let cgroup = undo.cgroup.insert(Cgroup::create(&plan.cgroup)?);
-    state.cgroup_paths = cgroup.paths();
+    let cgroup = if plan.cgroup.unit.is_some() {
+        // systemd wants the process before it makes the cgroup: see `attend`.
+        undo.cgroup.insert(Cgroup::nowhere())
+    } else {
+        let cgroup = undo.cgroup.insert(Cgroup::create(&plan.cgroup)?);
+        state.cgroup_paths = cgroup.paths();
+        cgroup
+    };
     if let Some(group) = &mut undo.intel_rdt {
         group.create(|group, owned| {
             state.set_intel_rdt(group, owned);
@@ -170,7 +178,7 @@ fn publish(undo: &Undo, state: &State, options: &Create) -> Result<()> {
 /// Answer init until it is ready.
 fn attend(
     plan: &Plan,
-    state: &State,
+    state: &mut State,
     undo: &mut Undo,
     channel: &Channel,
     host: &Host,
@@ -178,6 +186,7 @@ fn attend(
     let mut mapper = Mapper::new(plan, state.init_process_pid, host.is_rootless());
     loop {
         match channel.receive()? {
+            Some(Message::PlaceInUnit) => place_in_unit(plan, state, undo)?,
             Some(Message::MapIds) => idmap::write(plan, state.init_process_pid, host)?,
             Some(Message::MoveDevices) => undo
                 .net_devices
@@ -203,6 +212,18 @@ fn attend(
         }
         channel.send(&Message::Go)?;
     }
+}
+
+/// With the systemd driver: the unit, with init in it.
+fn place_in_unit(plan: &Plan, state: &mut State, undo: &mut Undo) -> Result<()> {
+    if let (Some(unit), Some(cgroup)) = (&plan.cgroup.unit, &mut undo.cgroup) {
+        let init = Pid::from_raw(state.init_process_pid);
+        cgroup
+            .place(&plan.cgroup, unit, init)
+            .map_err(|error| error.within("unable to apply cgroup configuration"))?;
+        state.cgroup_paths = cgroup.paths();
+    }
+    Ok(())
 }
 
 /// The hooks of the runtime's namespaces, in the bundle's directory.

@@ -73,6 +73,12 @@ pub fn destroy(dir: &Dir, state: &State) -> Result<()> {
     if half_made || !state.orlop.namespaces.contains(&NamespaceKind::Pid) {
         cgroup.kill_all(libc::SIGKILL)?;
     }
+    if let Some(unit) = &state.orlop.unit {
+        // An empty unit ends by itself; one that cannot be asked for is no reason to keep the rest.
+        if let Err(error) = unit.stop() {
+            log::warn!("{error}");
+        }
+    }
     cgroup.remove()?;
     intel_rdt::remove(&state.orlop.intel_rdt_groups)?;
     poststop(state);

@@ -13,6 +13,7 @@ use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
+use crate::cgroup::systemd::UnitName;
 use crate::error::{Error, Result};
 use crate::intel_rdt::Group;
 use crate::plan::{Hooks, IdMapping, NamespaceKind, Plan, Process};
@@ -86,6 +87,7 @@ pub struct Cgroups {
     pub name: String,
     /// Relative to each hierarchy's mount.
     pub path: PathBuf,
+    /// The cgroup is that of a unit.
     #[serde(rename = "Systemd")]
     pub systemd: bool,
     #[serde(rename = "Rootless")]
@@ -117,6 +119,9 @@ pub struct Own {
     /// Groups of resctrl that go with the container, inner ones last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub intel_rdt_groups: Vec<PathBuf>,
+    /// With the systemd driver, the unit that has the cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitName>,
 }
 
 /// How far the runtime has got. What the container is doing now is a [`Status`].
@@ -164,7 +169,7 @@ impl State {
                 cgroups: Cgroups {
                     name: plan.id.clone(),
                     path: plan.cgroup.path.clone(),
-                    systemd: false,
+                    systemd: plan.cgroup.unit.is_some(),
                     rootless,
                 },
                 no_new_privileges: plan.process.no_new_privileges,
@@ -194,6 +199,7 @@ impl State {
                 no_new_keyring: false,
                 resources: plan.cgroup.resources.clone(),
                 intel_rdt_groups: Vec::new(),
+                unit: plan.cgroup.unit.as_ref().map(UnitName::of),
             },
         }
     }
@@ -371,6 +377,7 @@ pub(crate) mod tests {
                 resources: None,
                 optional: false,
                 rootless: false,
+                unit: None,
             },
             hooks: Hooks::default(),
             warnings: Vec::new(),

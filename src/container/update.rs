@@ -45,7 +45,17 @@ pub fn update(host: &Host, store: &Store, id: &ContainerId, change: &Change) -> 
         log::warn!("{warning}");
     }
 
-    let limits = Cgroup::open(&state.cgroup_paths).update(&plan, layout)?;
+    let cgroup = Cgroup::open(&state.cgroup_paths);
+    let limits = cgroup.update(&plan, layout)?;
+    if let Some(unit) = &state.orlop.unit {
+        // The kernel has taken them, so systemd may know. It writes what it is told in a rounder
+        // form, so they are written once more.
+        let told = unit.update(&plan.writes, layout.is_v2_only());
+        if let Err(error) = told.and_then(|()| cgroup.update(&plan, layout).map(drop)) {
+            limits.put_back();
+            return Err(error);
+        }
+    }
     if let Some(groups) = &groups
         && let Err(error) = groups.make()
     {

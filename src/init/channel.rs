@@ -26,6 +26,8 @@ const MAX_HINT: usize = 1 << 10;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Message {
+    /// Init: put me into the unit of systemd that has the cgroup.
+    PlaceInUnit,
     /// Init, in a new user namespace: write my id maps.
     MapIds,
     /// A middle process cloned the real init; its pid in the runtime's pid namespace.

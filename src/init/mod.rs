@@ -196,6 +196,10 @@ fn leave_the_runtime(handed: &Handed) -> Result<()> {
 }
 
 fn enter_cgroup_and_namespaces(plan: &Plan, handed: &mut Handed) -> Result<()> {
+    if plan.cgroup.unit.is_some() {
+        handed.channel.send(&Message::PlaceInUnit)?;
+        handed.channel.wait_for_go()?;
+    }
     if !handed.has_entered_groups {
         enter_groups(handed.cgroup, handed.intel_rdt)?;
     }

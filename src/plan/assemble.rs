@@ -87,7 +87,8 @@ impl Plan {
             ));
         }
         let rootfs = rootfs(spec, context, &namespaces, host)?;
-        let cgroup = cgroup::plan(linux, context.id, host, &mut warnings)?;
+        let annotations = annotations(spec)?;
+        let cgroup = cgroup::plan(linux, context.id, &annotations, host, &mut warnings)?;
         let around = mounts::Around {
             bundle: context.bundle,
             rootfs: &rootfs.path,
@@ -135,7 +136,7 @@ impl Plan {
             id: context.id.to_owned(),
             bundle: context.bundle.to_owned(),
             oci_version: version(spec.version(), &mut warnings)?,
-            annotations: annotations(spec)?,
+            annotations,
             hostname: name(spec.hostname(), "/hostname")?,
             domainname: name(spec.domainname(), "/domainname")?,
             sysctl: match linux.and_then(|linux| linux.sysctl().as_ref()) {

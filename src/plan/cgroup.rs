@@ -6,7 +6,9 @@
 //! the container's id when there is none, is below the caller's own cgroup on v1, and on v2
 //! below that one's parent: a v2 cgroup that has processes, as the caller's has, cannot hand
 //! controllers to its children. On a hybrid host the unified hierarchy takes it from its mount.
+//! With the systemd driver, a unit has the cgroup, and `cgroupsPath` names that (`systemd`).
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Linux;
@@ -17,7 +19,9 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 
 mod devices;
+pub mod properties;
 mod resources;
+mod systemd;
 pub mod update;
 
 const PATH: &str = "/linux/cgroupsPath";
@@ -26,6 +30,7 @@ const PATH: &str = "/linux/cgroupsPath";
 pub fn plan(
     linux: Option<&Linux>,
     id: &str,
+    annotations: &BTreeMap<String, String>,
     host: &Host,
     warnings: &mut Vec<String>,
 ) -> Result<Cgroup> {
@@ -33,12 +38,26 @@ pub fn plan(
     let asked = linux
         .and_then(|linux| linux.cgroups_path().as_deref())
         .filter(|path| !path.as_os_str().is_empty());
-    let path = match asked {
-        Some(path) => clean(path)?,
-        None => PathBuf::from(id),
+    let rootless = host.is_rootless();
+    let place = match host.uses_systemd() {
+        true => Some(systemd::place(asked, id, rootless)?),
+        false => None,
+    };
+    let path = match (&place, asked) {
+        (Some(place), _) => {
+            if rootless && !layout.is_v2_only() {
+                return Err(Error::new(
+                    "cannot use rootless systemd cgroups manager on cgroup v1",
+                ));
+            }
+            // The manager says "" where its units are below the root.
+            let manager = join(Path::new("/"), &host.systemd()?.control_group);
+            join(&manager, &place.path)
+        }
+        (None, Some(path)) => clean(path)?,
+        (None, None) => PathBuf::from(id),
     };
     let dirs = dirs(layout, &path);
-    let rootless = host.is_rootless();
     if dirs.is_empty() && !rootless {
         return Err(Error::new("no cgroup hierarchy is mounted")
             .with_hint("mount cgroup2 at /sys/fs/cgroup"));
@@ -48,15 +67,32 @@ pub fn plan(
         Some(resources) => resources::writes(resources, layout, false, warnings)?,
         None => Vec::new(),
     };
+    let devices = devices::rules(linux)?;
+    let unit = match &place {
+        Some(place) => Some(systemd::unit(
+            place,
+            &systemd::Wanted {
+                id,
+                user: rootless,
+                v2: layout.is_v2_only(),
+                version: host.systemd()?.version,
+                annotations,
+                writes: &writes,
+                devices: &devices,
+            },
+        )?),
+        None => None,
+    };
     Ok(Cgroup {
         path,
         dirs,
         enable: enable(layout, &writes),
         writes,
-        devices: devices::rules(linux)?,
+        devices,
         resources: resources.map(update::remembered),
-        optional: rootless && asked.is_none(),
+        optional: rootless && asked.is_none() && unit.is_none(),
         rootless,
+        unit,
     })
 }
 

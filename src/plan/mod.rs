@@ -49,6 +49,7 @@ pub use types::process::{
     Capabilities, CpuAffinity, IN_CONFIG, KEEP_GROUPS, MemoryPolicy, Process, Rlimit, Scheduler,
     User,
 };
+pub use types::systemd::{Property, SystemdHost, SystemdUnit};
 
 /// Everything that create, run and start will do. See the module's text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -235,6 +236,9 @@ pub struct Cgroup {
     pub optional: bool,
     /// We are rootless, so device rules are applied only where we may.
     pub rootless: bool,
+    /// With the systemd driver, the unit that has the cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<SystemdUnit>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -18,6 +18,7 @@ pub mod isolate;
 pub mod leaks;
 pub mod probe;
 pub mod runtime;
+pub mod systemd;
 pub mod trace;
 pub mod view;
 
@@ -97,6 +98,13 @@ impl Test {
             tag,
             count: AtomicU32::new(0),
         }
+    }
+
+    /// The same test with another way to call the runtime. Bundles made with both must not be
+    /// mixed: they would have the same names.
+    pub fn with_runtime(&self, runtime: Runtime) -> Self {
+        let (dir, tag) = (self.dir.clone(), self.tag.clone());
+        Self::new(self.view, runtime, dir, tag)
     }
 
     /// A bundle whose program is the probe with `args`; `edit` changes the default config.

@@ -25,6 +25,8 @@ pub struct Runtime {
     pub root: PathBuf,
     /// What executes the program: words before it on the command line.
     before: Vec<OsString>,
+    /// Flags before the verb, beside `--root`.
+    global: Vec<String>,
     outputs: PathBuf,
 }
 
@@ -63,6 +65,7 @@ impl Runtime {
             name,
             root,
             before: Vec::new(),
+            global: Vec::new(),
             outputs,
         }
     }
@@ -76,8 +79,19 @@ impl Runtime {
             name: self.name.clone(),
             root: self.root.clone(),
             outputs: self.outputs.clone(),
+            global: self.global.clone(),
             before,
             ..*self
+        }
+    }
+
+    /// The same runtime with these flags before the verb.
+    pub fn with_flags(&self, flags: &[&str]) -> Self {
+        let flags = flags.iter().map(|&flag| flag.to_owned());
+        let global = self.global.iter().cloned().chain(flags).collect();
+        Self {
+            global,
+            ..self.behind(&[])
         }
     }
 
@@ -104,7 +118,8 @@ impl Runtime {
             .args(words)
             .env_clear()
             .env("PATH", env::var_os("PATH").unwrap_or_default());
-        command.arg("--root").arg(&self.root).args(args);
+        command.arg("--root").arg(&self.root);
+        command.args(&self.global).args(args);
         command
     }
 

@@ -40,7 +40,7 @@ fn plan_on(layout: Layout, linux: Value) -> Result<(Cgroup, Vec<String>)> {
     let linux: Linux = serde_json::from_value(linux).unwrap();
     let host = Host::fixed(layout, 40, u64::MAX, false);
     let mut warnings = Vec::new();
-    let cgroup = plan(Some(&linux), "box", &host, &mut warnings)?;
+    let cgroup = plan(Some(&linux), "box", &BTreeMap::new(), &host, &mut warnings)?;
     Ok((cgroup, warnings))
 }
 
@@ -87,6 +87,45 @@ fn paths_are_resolved_from_the_callers_place() {
     assert_eq!(
         dir_of(&absolute, "name=systemd"),
         "/sys/fs/cgroup/systemd/a/b"
+    );
+}
+
+#[test]
+fn with_systemd_paths_are_below_its_own() {
+    let planned_below = |control_group: &str, layout, rootless| {
+        let host = Host::fixed(layout, 40, u64::MAX, rootless);
+        let host = host.with_systemd(crate::plan::SystemdHost {
+            version: 255,
+            control_group: control_group.into(),
+        });
+        let linux: Linux = serde_json::from_value(json!({"cgroupsPath": "a-b.slice:p:n"})).unwrap();
+        let none = BTreeMap::new();
+        plan(Some(&linux), "box", &none, &host, &mut Vec::new())
+    };
+    let planned = |layout, rootless| planned_below("/manager", layout, rootless);
+    for none in ["", "/"] {
+        let cgroup = planned_below(none, v2(), false).unwrap();
+        assert_eq!(
+            dir_of(&cgroup, ""),
+            "/sys/fs/cgroup/a.slice/a-b.slice/p-n.scope"
+        );
+    }
+    const UNIT: &str = "manager/a.slice/a-b.slice/p-n.scope";
+    for (layout, key, mount) in [
+        (v2(), "", "/sys/fs/cgroup"),
+        (hybrid(), "", "/sys/fs/cgroup/unified"),
+        (hybrid(), "memory", "/sys/fs/cgroup/memory"),
+    ] {
+        let cgroup = planned(layout, false).unwrap();
+        assert_eq!(dir_of(&cgroup, key), format!("{mount}/{UNIT}"));
+        let unit = cgroup.unit.unwrap();
+        assert_eq!((unit.name.as_str(), unit.user), ("p-n.scope", false));
+    }
+    assert!(planned(v2(), true).unwrap().unit.unwrap().user);
+    let error = planned(hybrid(), true).unwrap_err();
+    assert_eq!(
+        error.step,
+        "cannot use rootless systemd cgroups manager on cgroup v1"
     );
 }
 

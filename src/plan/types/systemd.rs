@@ -1,0 +1,41 @@
+//! What a plan says of the systemd driver's unit.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dbus::Value;
+
+/// A transient unit of systemd.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SystemdUnit {
+    pub name: String,
+    /// It is one of the user's systemd, not of the system's.
+    pub user: bool,
+    /// A slice takes no processes from systemd; they are put into its cgroup by us.
+    pub is_slice: bool,
+    /// All but the processes.
+    pub properties: Vec<Property>,
+}
+
+/// A property of a unit, by its name on the bus.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Property {
+    pub name: String,
+    pub value: Value,
+}
+
+impl Property {
+    pub fn new(name: &str, value: Value) -> Self {
+        let name = name.to_owned();
+        Self { name, value }
+    }
+}
+
+/// What a plan must know of the systemd that it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemdHost {
+    pub version: u32,
+    /// The cgroup below which its units are.
+    pub control_group: PathBuf,
+}

@@ -8,13 +8,13 @@ export ORLOP_TEST_RUNTIME = $(RUNTIME)
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
 # Containers need root: where we are not, sudo runs what cargo has built.
 ifneq ($(shell id -u),0)
-SUDO := sudo --preserve-env=RUNTIME,ROUNDS,ORLOP_TEST_RUNTIME,ORLOP_TEST_PROBE
+SUDO := sudo --preserve-env=RUNTIME,ROUNDS,ORLOP_TEST_RUNTIME,ORLOP_TEST_PROBE,ORLOP_TEST_MANY,ORLOP_TEST_SECONDS
 AS_ROOT := --config 'target."cfg(unix)".runner = "$(SUDO)"'
 endif
 # The probe is built before, as root may have no cargo.
 CARGO_TEST = ORLOP_TEST_PROBE="$$(tests/probe/build.sh)" cargo test --locked $(AS_ROOT)
 
-.PHONY: help build run test test-reference test-engines bench lint install clean
+.PHONY: help build run test test-reference test-many test-engines bench lint install clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -35,6 +35,10 @@ test: build ## Run the unit tests and tests/ with bin/orlop
 test-reference: ## Run tests/ with Debian's runc, to see that each test tells the truth
 	@integration/setup.sh build test reference
 	ORLOP_TEST_RUNTIME=runc $(CARGO_TEST) --test '*'
+
+test-many: build ## Run 1,000 containers in a row and 100 at once, with limits; nothing may be left
+	@integration/setup.sh test
+	ORLOP_TEST_MANY=1000,100 ORLOP_TEST_SECONDS=900 $(CARGO_TEST) --test runtime many::
 
 test-engines: build ## Run bin/orlop under containerd, and on an image unpacked by umoci
 	@integration/setup.sh demo engines

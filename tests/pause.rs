@@ -1,14 +1,20 @@
 //! pause and resume.
 
 use std::fs;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Container, both_views, wait_until};
+use crate::support::view::hierarchy;
+use crate::support::{Container, Test, View, both_views, wait_until};
 
 /// Ticks of CPU time that init has used.
 fn ticks(container: &Container) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", container.pid())).unwrap();
+    ticks_of(container.pid())
+}
+
+fn ticks_of(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat
         .rsplit(')')
         .next()
@@ -16,6 +22,51 @@ fn ticks(container: &Container) -> u64 {
         .split_whitespace()
         .collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// A cgroup for freezing below the container's, as it could make it itself, with a process.
+struct Inner {
+    dir: PathBuf,
+    v1: bool,
+    pid: u32,
+}
+
+impl Inner {
+    fn with(t: &Test, container: &Container, name: &str, command: &str) -> Self {
+        let v1 = t.view == View::V1;
+        let root = hierarchy(if v1 { "freezer" } else { "" }).unwrap();
+        let dir = root.join(&t.tag).join(&container.id).join(name);
+        fs::create_dir(&dir).unwrap();
+        let file = t.dir.join(format!("{}-{name}", container.id));
+        let flags = ["--detach", "--pid-file", file.to_str().unwrap()];
+        container.exec(&flags, &[command]).expect_ok();
+        let pid = fs::read_to_string(file).unwrap();
+        fs::write(dir.join("cgroup.procs"), &pid).unwrap();
+        Self {
+            dir,
+            v1,
+            pid: pid.trim().parse().unwrap(),
+        }
+    }
+
+    fn freeze(&self) {
+        let (file, frozen) = if self.v1 {
+            ("freezer.state", "FROZEN")
+        } else {
+            ("cgroup.freeze", "1")
+        };
+        fs::write(self.dir.join(file), frozen).unwrap();
+        let (file, words) = if self.v1 {
+            ("freezer.state", "FROZEN")
+        } else {
+            ("cgroup.events", "frozen 1")
+        };
+        wait_until("a frozen cgroup", || {
+            fs::read_to_string(self.dir.join(file))
+                .unwrap()
+                .contains(words)
+        });
+    }
 }
 
 both_views! {
@@ -31,6 +82,65 @@ both_views! {
         assert_eq!(container.status(), "running");
         wait_until("more work", || ticks(&container) > before);
         container.end();
+    }
+
+    fn a_pause_holds_in_cgroups_that_the_container_made(t) {
+        if t.view == View::V1 {
+            t.only_orlop("runc 1.1 kills what is frozen in vain");
+        }
+        let container = t.sleeper(|_| {});
+        let (moving, frozen) = (Inner::with(t, &container, "moving", "spin"), Inner::with(t, &container, "frozen", "spin"));
+        frozen.freeze();
+        wait_until("some work", || ticks_of(moving.pid) > 2);
+        container.verb(&["pause"]).expect_ok();
+        assert_eq!(container.status(), "paused");
+        let before = ticks_of(moving.pid);
+        thread::sleep(Duration::from_millis(100));
+        assert_eq!(ticks_of(moving.pid), before, "it went on working");
+        container.verb(&["resume"]).expect_ok();
+        assert_eq!(container.status(), "running");
+        wait_until("more work", || ticks_of(moving.pid) > before);
+        // What the container has frozen itself is its own affair.
+        let before = ticks_of(frozen.pid);
+        thread::sleep(Duration::from_millis(100));
+        assert_eq!(ticks_of(frozen.pid), before, "resume thawed too much");
+        container.delete_force().expect_ok();
+    }
+
+    fn a_cgroup_below_that_is_frozen_alone_is_no_pause(t) {
+        if t.view == View::V1 {
+            t.only_orlop("runc 1.1 kills what is frozen in vain");
+        }
+        let container = t.sleeper(|_| {});
+        let frozen = Inner::with(t, &container, "frozen", "sleep");
+        frozen.freeze();
+        assert_eq!(container.status(), "running");
+        container.kill("KILL").expect_ok();
+        container.wait_for_status("stopped");
+        container.delete().expect_ok();
+    }
+
+    fn what_the_container_froze_is_deleted_by_force(t) {
+        t.only_orlop("runc 1.1 kills what is frozen in vain, and leaves its cgroup on v2");
+        for shared_pids in [false, true] {
+            let container = t.sleeper(|config| if shared_pids {
+                config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "pid");
+            });
+            Inner::with(t, &container, "frozen", "sleep").freeze();
+            container.delete_force().expect_ok();
+        }
+    }
+
+    fn a_pause_is_taken_back_by_a_kill_of_all(t) {
+        t.only_orlop("runc 1.1 needs --all for it");
+        let container = t.start(&t.bundle(&["spawn"], |config| {
+            config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "pid");
+        }));
+        container.wait_for_output("ready");
+        container.verb(&["pause"]).expect_ok();
+        container.kill("KILL").expect_ok();
+        container.wait_for_status("stopped");
+        container.delete().expect_ok();
     }
 
     fn a_paused_container_can_be_deleted_by_force(t) {

@@ -1,16 +1,16 @@
 //! Making a container's cgroup, in this order: the directories; a look at those that were
-//! there before; cpusets, without which nothing can enter; the device rules; the limits. What
-//! was made is removed again when a step fails.
+//! there before; cpusets, without which nothing can enter; the device rules; the limits; the
+//! owner. What was made is removed again when a step fails.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
-use nix::unistd::{AccessFlags, access, mkdir};
+use nix::unistd::{AccessFlags, access, geteuid, mkdir};
 
 use super::devices::Table;
-use super::{Cgroup, Dir, UNIFIED, file, freezer, limits, open_dir, processes, program};
+use super::{Cgroup, Dir, UNIFIED, delegate, file, freezer, limits, open_dir, processes, program};
 use crate::error::{Error, Result, Step};
 use crate::plan;
 
@@ -64,7 +64,27 @@ impl Cgroup {
         }
         limits::fill_cpuset(plan, self.v1_dir("cpuset"))?;
         self.set_devices(plan, old)?;
-        limits::write(&plan.writes, |key| self.v1_dir(key), file::write)
+        limits::write(&plan.writes, |key| self.v1_dir(key), file::write)?;
+        self.delegate(plan, old)
+    }
+
+    /// Give the cgroup to the container's user, once all that is ours is done. A new one has
+    /// been the caller's from the start.
+    fn delegate(&self, plan: &plan::Cgroup, old: &[usize]) -> Result<()> {
+        let (Some(owner), Some(dir)) = (plan.owner, self.unified_dir()) else {
+            return Ok(());
+        };
+        if old.is_empty() && owner == geteuid().as_raw() {
+            return Ok(());
+        }
+        match delegate::give(dir, owner) {
+            // Who has no right to give it away has a container all the same.
+            Err(error) if plan.rootless && error.errno() == Some(Errno::EPERM) => {
+                log::warn!("{error}");
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// A limit needs its directory, whatever else may be done without.

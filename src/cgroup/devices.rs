@@ -19,6 +19,10 @@ pub const READ: u8 = 2;
 pub const WRITE: u8 = 4;
 pub const ALL: u8 = MKNOD | READ | WRITE;
 
+/// The kernel's dev_t has 12 and 20 bits.
+pub const MAX_MAJOR: u32 = 0xfff;
+pub const MAX_MINOR: u32 = 0xf_ffff;
+
 /// More exceptions than this and a program for v2 could not jump over itself.
 const MAX_EXCEPTIONS: usize = 8_000;
 
@@ -29,6 +33,15 @@ pub struct Devices {
     /// `None` is any.
     pub major: Option<u32>,
     pub minor: Option<u32>,
+}
+
+impl Devices {
+    /// Whether the kernel can have such devices at all. A program would take a number too large
+    /// for dev_t for another device's, and v1 takes the largest of all, 4294967295, for any.
+    pub fn exist(&self) -> bool {
+        self.major.is_none_or(|major| major <= MAX_MAJOR)
+            && self.minor.is_none_or(|minor| minor <= MAX_MINOR)
+    }
 }
 
 /// What a list of rules comes to.
@@ -117,6 +130,7 @@ impl Table {
     pub fn v1_lines(&self) -> Vec<String> {
         self.exceptions
             .iter()
+            .filter(|(devices, _)| devices.exist())
             .map(|(devices, access)| line(devices, *access))
             .collect()
     }
@@ -187,6 +201,12 @@ pub mod tests {
         .unwrap();
         assert!(!table.allow);
         assert_eq!(table.v1_lines(), ["c 1:3 rwm", "c 5:* rm"]);
+    }
+
+    #[test]
+    fn a_number_that_no_device_has_is_not_told_to_v1() {
+        let table = table(&["allow c 4294967295:3 rwm", "allow c 4095:1048575 r"]).unwrap();
+        assert_eq!(table.v1_lines(), ["c 4095:1048575 r"]);
     }
 
     #[test]

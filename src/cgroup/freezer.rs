@@ -47,6 +47,21 @@ impl Cgroup {
         }
     }
 
+    /// Let the killed die: what is frozen on v1 does not, be it that the container froze a cgroup
+    /// below its own. On v2 that is no hindrance.
+    pub fn thaw_all(&self) -> Result<()> {
+        self.thaw()?;
+        self.thaw_below()
+    }
+
+    /// The same but for the cgroup itself.
+    pub fn thaw_below(&self) -> Result<()> {
+        match self.freezer() {
+            Ok(Freezer::V1(dir)) => thaw_children(dir),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the cgroup itself was frozen, not merely one above it. A cgroup that is gone is
     /// not frozen.
     pub fn is_frozen(&self) -> Result<bool> {
@@ -91,6 +106,19 @@ fn freeze_v1(dir: &Path) -> Result<()> {
         }
     }
     Err(Error::new("unable to freeze").with_path(&state))
+}
+
+/// v1. One that has gone meanwhile is as good as thawed.
+fn thaw_children(dir: &Path) -> Result<()> {
+    for child in file::children(dir) {
+        let state = child.join("freezer.state");
+        match file::write(&state, "THAWED") {
+            Err(Errno::ENOENT | Errno::ENODEV) => {}
+            written => written.step_on("thaw the container", &state)?,
+        }
+        thaw_children(&child)?;
+    }
+    Ok(())
 }
 
 fn freeze_v2(dir: &Path) -> Result<()> {

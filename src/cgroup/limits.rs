@@ -8,7 +8,7 @@ use nix::sys::stat::Mode;
 use nix::unistd;
 
 use super::devices::Table;
-use super::file;
+use super::{UNIFIED, domain, file};
 use crate::error::{Error, Result, Step};
 use crate::plan::{self, CgroupWrite, Missing};
 
@@ -28,7 +28,7 @@ pub fn write<'a>(
         match write_one(dir, write, &mut put) {
             Ok(()) => {}
             Err((_, Errno::EINVAL | Errno::EBUSY)) => again.push((dir, write)),
-            Err((file, errno)) => return Err(refused(write, file, errno)),
+            Err((file, errno)) => return Err(missing(dir, write, file, errno)),
         }
     }
     while !again.is_empty() {
@@ -73,6 +73,23 @@ fn write_one<'a>(
             put(&dir.join(file), value).map_err(|errno| (file.as_str(), errno))
         }
     }
+}
+
+/// A file of v2 that is not there: the whole controller may be missing from the cgroup.
+fn missing(dir: &Path, write: &CgroupWrite, file: &str, errno: Errno) -> Error {
+    let absent = matches!(errno, Errno::ENOENT | Errno::EOPNOTSUPP);
+    if absent && write.controller == UNIFIED {
+        if let Err(error) = domain::check(dir) {
+            return error.with_field(&write.field);
+        }
+        let controller = file.split('.').next().unwrap_or(file);
+        if let Some(reason) = domain::why_not_enabled(dir, controller) {
+            return Error::sys(format!("write {:?} to {file}", write.value), errno)
+                .with_field(&write.field)
+                .with_hint(reason);
+        }
+    }
+    refused(write, file, errno)
 }
 
 fn refused(write: &CgroupWrite, file: &str, errno: Errno) -> Error {

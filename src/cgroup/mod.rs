@@ -22,7 +22,9 @@ use nix::sys::stat::Mode;
 use crate::error::{Error, Result, Step};
 
 mod create;
+mod delegate;
 pub mod devices;
+mod domain;
 mod exec;
 mod file;
 mod freezer;
@@ -123,6 +125,14 @@ impl Cgroup {
     /// Whether there is no v1 hierarchy, so that who is born in the v2 directory has entered.
     pub fn is_unified_only(&self) -> bool {
         self.dirs.iter().all(Dir::is_unified)
+    }
+
+    /// What the kernel means when it refuses to let a process be born in the cgroup.
+    pub fn explain_clone(&self, error: Error) -> Error {
+        match (error.errno(), self.unified_dir()) {
+            (Some(Errno::EOPNOTSUPP), Some(dir)) => domain::check(dir).err().unwrap_or(error),
+            _ => error,
+        }
     }
 
     /// Whether the OOM killer has killed anything in the cgroup. Read it before the cgroup is

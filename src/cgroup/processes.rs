@@ -27,7 +27,8 @@ impl Cgroup {
     }
 
     /// Send a signal to every process of the cgroup and below, so that none escapes by
-    /// forking. SIGKILL is also for those that are frozen: they are thawed and die.
+    /// forking. SIGKILL is also for those that are frozen, by us or by the container in cgroups
+    /// of its own making: they are thawed and die.
     pub fn kill_all(&self, signal: i32) -> Result<()> {
         let deadly = signal == libc::SIGKILL;
         if deadly && let Some(dir) = self.unified_dir() {
@@ -40,7 +41,9 @@ impl Cgroup {
         let was_frozen = self.is_frozen()?;
         let frozen = was_frozen || self.freeze().is_ok();
         let result = self.signal_each(signal, deadly && !frozen);
-        if frozen && (deadly || !was_frozen) {
+        if deadly && frozen {
+            self.thaw_all()?;
+        } else if frozen && !was_frozen {
             self.thaw()?;
         }
         result

@@ -39,12 +39,10 @@ const MINOR: u8 = 5;
 /// Major and minor as one number, as in the kernel's dev_t: 12 and 20 bits.
 const NUMBER: u8 = 6;
 
-const BLOCK: i32 = 1; // BPF_DEVCG_DEV_BLOCK
-const CHAR: i32 = 2; // BPF_DEVCG_DEV_CHAR
+pub(super) const BLOCK: i32 = 1; // BPF_DEVCG_DEV_BLOCK
+pub(super) const CHAR: i32 = 2; // BPF_DEVCG_DEV_CHAR
 
 const MINOR_BITS: u32 = 20;
-const MAX_MAJOR: u32 = 0xfff;
-const MAX_MINOR: u32 = 0xf_ffff;
 
 /// The program that judges as `table` does.
 pub fn compile(table: &Table) -> Vec<Insn> {
@@ -71,7 +69,7 @@ pub fn compile(table: &Table) -> Vec<Insn> {
                 .iter()
                 .filter(|(devices, held)| devices.block == block && **held == access)
                 .map(|(devices, _)| devices)
-                .filter(|devices| exists(devices))
+                .filter(|devices| devices.exist())
                 .collect();
             if !group.is_empty() {
                 push_group(&mut code, &mut matches, &group, access, table.allow);
@@ -89,13 +87,6 @@ pub fn compile(table: &Table) -> Vec<Insn> {
     }
     code.push(Insn::new(EXIT, 0, 0, 0, 0));
     code
-}
-
-/// Whether the kernel can have such a device at all. A number too large for dev_t would
-/// otherwise be taken for another device's.
-fn exists(devices: &Devices) -> bool {
-    devices.major.is_none_or(|major| major <= MAX_MAJOR)
-        && devices.minor.is_none_or(|minor| minor <= MAX_MINOR)
 }
 
 /// The exceptions of one kind that are about the same access.
@@ -171,18 +162,19 @@ pub fn replace(cgroup: BorrowedFd, table: &Table) -> Result<(), Errno> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use crate::cgroup::devices::MAX_MINOR;
     use crate::cgroup::devices::tests::rule;
     use crate::plan::{DeviceRule, DeviceRuleKind};
 
     /// One access to one device.
     #[derive(Debug, Clone, Copy)]
-    struct Access {
-        kind: i32,
-        access: u8,
-        major: u32,
-        minor: u32,
+    pub struct Access {
+        pub kind: i32,
+        pub access: u8,
+        pub major: u32,
+        pub minor: u32,
     }
 
     /// The instructions that `compile` uses, as the kernel executes them.
@@ -230,7 +222,7 @@ mod tests {
     }
 
     /// What the v1 devices cgroup says, read from the rules themselves.
-    fn model(rules: &[DeviceRule], asked: Access) -> bool {
+    pub fn model(rules: &[DeviceRule], asked: Access) -> bool {
         let mut allow = false;
         let mut exceptions: Vec<(DeviceRule, u8)> = Vec::new();
         for r in rules {
@@ -262,10 +254,10 @@ mod tests {
     }
 
     /// xorshift64*, so that a failure can be repeated.
-    struct Random(u64);
+    pub struct Random(pub u64);
 
     impl Random {
-        fn below(&mut self, limit: u64) -> u64 {
+        pub fn below(&mut self, limit: u64) -> u64 {
             self.0 ^= self.0 >> 12;
             self.0 ^= self.0 << 25;
             self.0 ^= self.0 >> 27;
@@ -276,7 +268,7 @@ mod tests {
             from[self.below(from.len() as u64) as usize]
         }
 
-        fn rule(&mut self) -> DeviceRule {
+        pub fn rule(&mut self) -> DeviceRule {
             let bits = 1 + self.below(7);
             let kinds = [DeviceRuleKind::Char, DeviceRuleKind::Block];
             DeviceRule {

@@ -29,7 +29,7 @@ impl Cgroup {
             match rmdir(&dir.path) {
                 Ok(()) => continue,
                 Err(_) if !thawed => {
-                    let _ = self.thaw();
+                    let _ = self.thaw_all();
                     thawed = true;
                 }
                 Err(_) => {}
@@ -54,7 +54,7 @@ impl Cgroup {
             let busy = rmdir(&path).is_err();
             // A parent that we made may have got another container's cgroup meanwhile.
             if let Some(own) = self.dirs.iter().find(|own| busy && own.path == path) {
-                let _ = self.thaw();
+                let _ = self.thaw_all();
                 first = first.and(remove_busy(&path, own.is_unified(), end));
             }
         }

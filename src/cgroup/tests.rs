@@ -1,6 +1,8 @@
 //! Against this machine's cgroups, as root: each test in a parent cgroup of its own. On a v2
 //! host the same tests run there.
 
+mod judged;
+
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
@@ -473,6 +475,7 @@ fn forbidden(optional: bool, keys: &[&str]) -> crate::plan::Cgroup {
         optional,
         rootless: true,
         unit: None,
+        owner: None,
     }
 }
 
@@ -505,4 +508,26 @@ fn without_permission_no_limits_work_and_limits_say_why_not() {
         error.starts_with("unable to apply cgroup configuration: mkdir"),
         "{error}"
     );
+}
+
+#[test]
+fn what_cannot_be_frozen_is_thawed() {
+    // Directories that play a cgroup: the kernel's own freeze whatever they are told to.
+    let dir = std::env::temp_dir().join(format!("orlop-freezer-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+
+    // Nothing says whether it is frozen.
+    std::fs::write(dir.join("cgroup.freeze"), "0").unwrap();
+    let v2 = Cgroup::open(&[(UNIFIED.to_owned(), dir.clone())].into());
+    assert!(v2.freeze().is_err());
+    assert_eq!(read("cgroup.freeze"), "0");
+
+    // It never becomes FROZEN: what is written there leaves a rest.
+    std::fs::write(dir.join("freezer.state"), "FREEZING").unwrap();
+    let v1 = Cgroup::open(&[("freezer".to_owned(), dir.clone())].into());
+    let error = v1.freeze().unwrap_err().to_string();
+    assert!(error.starts_with("unable to freeze"), "{error}");
+    assert!(read("freezer.state").starts_with("THAWED"));
+    std::fs::remove_dir_all(&dir).unwrap();
 }

@@ -33,9 +33,12 @@ pub fn kill(store: &Store, id: &ContainerId, signal: i32, all: bool) -> Result<(
         Some(init) => init.signal(signal),
         None => Err(Error::not_running()),
     };
-    // A frozen v1 cgroup would die only when it is thawed.
-    if signal == libc::SIGKILL && status == Status::Paused {
-        cgroup.thaw()?;
+    // What is frozen on v1 dies only when it is thawed, and init not before those that it froze.
+    if signal == libc::SIGKILL {
+        if status == Status::Paused {
+            cgroup.thaw()?;
+        }
+        cgroup.thaw_below()?;
     }
     match sent {
         Err(error) if all && error.kind == Kind::WrongState => Ok(()),

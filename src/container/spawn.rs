@@ -117,7 +117,8 @@ pub fn init(
             init::run(plan, handed)
         };
         clone_through(flags.into(), born_in, join, child, clone_error)
-    })?;
+    })
+    .map_err(|error| cgroup.explain_clone(error))?;
     Ok(Spawned {
         init: Process::child(pid, pidfd)?,
         channel,

@@ -378,6 +378,7 @@ pub(crate) mod tests {
                 optional: false,
                 rootless: false,
                 unit: None,
+                owner: None,
             },
             hooks: Hooks::default(),
             warnings: Vec::new(),

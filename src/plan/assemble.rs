@@ -88,7 +88,7 @@ impl Plan {
         }
         let rootfs = rootfs(spec, context, &namespaces, host)?;
         let annotations = annotations(spec)?;
-        let cgroup = cgroup::plan(linux, context.id, &annotations, host, &mut warnings)?;
+        let mut cgroup = cgroup::plan(linux, context.id, &annotations, host, &mut warnings)?;
         let around = mounts::Around {
             bundle: context.bundle,
             rootfs: &rootfs.path,
@@ -103,6 +103,12 @@ impl Plan {
             &around,
             &mut warnings,
         )?;
+        cgroup.owner = cgroup::owner(
+            spec.process().as_ref(),
+            &namespaces,
+            &mounts,
+            host.layout()?,
+        );
         let listed = linux.and_then(|linux| linux.devices().as_deref());
         let devices = if namespaces.can_mount() {
             devices::plan(

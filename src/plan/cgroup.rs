@@ -19,10 +19,13 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 
 mod devices;
+mod owner;
 pub mod properties;
 mod resources;
 mod systemd;
 pub mod update;
+
+pub use owner::owner;
 
 const PATH: &str = "/linux/cgroupsPath";
 
@@ -93,6 +96,7 @@ pub fn plan(
         optional: rootless && asked.is_none() && unit.is_none(),
         rootless,
         unit,
+        owner: None,
     })
 }
 

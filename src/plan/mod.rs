@@ -239,6 +239,9 @@ pub struct Cgroup {
     /// With the systemd driver, the unit that has the cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<SystemdUnit>,
+    /// The user of the host to whom the cgroup is given: see [`cgroup::owner`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

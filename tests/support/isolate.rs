@@ -27,7 +27,7 @@ const INSIDE: &str = "ORLOP_TEST_INSIDE";
 /// The exit status that says that the test was skipped; the reason is on stderr.
 const SKIPPED: i32 = 77;
 const SKIP_MARK: &str = "SKIP:";
-/// Seconds after which a test has hung.
+/// Seconds after which a test has hung, if ORLOP_TEST_SECONDS does not say otherwise.
 const LIMIT: &str = "90";
 
 /// Run `body` in `view`. `name` is the path of the test as `module_path!` has it.
@@ -65,8 +65,9 @@ fn outside(view: View, name: &str) {
     );
     let dir = dir_of(&tag);
     fs::create_dir(&dir).unwrap();
+    let limit = env::var("ORLOP_TEST_SECONDS").unwrap_or_else(|_| LIMIT.to_owned());
     let result = Command::new("timeout")
-        .args(["--foreground", "--kill-after=5", LIMIT])
+        .args(["--foreground", "--kill-after=5", &limit])
         .args([
             "unshare",
             "--mount",
@@ -106,7 +107,7 @@ fn outside(view: View, name: &str) {
                 reason.unwrap_or(" no reason given")
             ));
         }
-        Some(124) => panic!("no end after {LIMIT} s\n{stderr}"),
+        Some(124) => panic!("no end after {limit} s\n{stderr}"),
         _ => panic!("{}\n{stderr}", result.status),
     }
 }

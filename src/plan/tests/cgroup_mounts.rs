@@ -73,3 +73,37 @@ fn v1_takes_no_options_of_the_filesystem() {
     let error = mount(&["ro", "nsdelegate"], &hybrid()).unwrap_err();
     assert_eq!(pointer_of(&error), "/mounts/0/options/1");
 }
+
+/// The owner of the cgroup on a host, with these namespaces, mount options and user.
+fn owner(host: &Host, namespaces: &[&str], options: &[&str], user: u32) -> Option<u32> {
+    let kinds: Vec<Value> = namespaces
+        .iter()
+        .map(|kind| json!({"type": kind}))
+        .collect();
+    let map = json!([{"containerID": 0, "hostID": 200_000, "size": 100}]);
+    let mut linux = json!({ "namespaces": kinds });
+    if namespaces.contains(&"user") {
+        linux["uidMappings"] = map.clone();
+        linux["gidMappings"] = map;
+    }
+    let mut spec = with_linux(linux);
+    spec["process"]["user"]["uid"] = json!(user);
+    spec["mounts"] = json!([{"destination": "/sys//fs/cgroup/", "type": "cgroup",
+        "source": "cgroup", "options": options}]);
+    plan_on(&spec, host).unwrap().cgroup.owner
+}
+
+#[test]
+fn a_cgroup_is_given_away_where_it_may_be_divided() {
+    let v2 = fixed_host();
+    let private = ["mount", "cgroup"];
+    let mapped = ["mount", "cgroup", "user"];
+    assert_eq!(owner(&v2, &private, &[], 0), Some(0));
+    assert_eq!(owner(&v2, &private, &["nosuid", "ro", "rw"], 7), Some(7));
+    assert_eq!(owner(&v2, &mapped, &[], 7), Some(200_007));
+    for options in [["ro"], ["rro"]] {
+        assert_eq!(owner(&v2, &mapped, &options, 0), None);
+    }
+    assert_eq!(owner(&v2, &["mount", "user"], &[], 0), None);
+    assert_eq!(owner(&hybrid(), &mapped, &[], 0), None);
+}

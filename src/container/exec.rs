@@ -5,6 +5,7 @@
 //! is in state.json, so that config.json is not read again.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -13,7 +14,7 @@ use super::checks;
 use super::exec_process;
 use super::foreground::Foreground;
 use super::id::ContainerId;
-use super::middle::clone_through;
+use super::middle::{Place, clone_through};
 use super::options::Exec;
 use super::process::{KILL_TIME, Process};
 use super::publish;
@@ -21,6 +22,7 @@ use super::state::State;
 use super::status::Status;
 use super::store::Store;
 use crate::cgroup::Cgroup;
+use crate::cgroup::systemd::UnitName;
 use crate::error::{Error, Kind, Result, Step};
 use crate::fd_socket;
 use crate::host::Host;
@@ -61,6 +63,8 @@ pub fn exec(
     let own = Cgroup::open(&state.cgroup_paths);
     let mut cgroup = own.for_exec(&options.cgroups, init.pid())?;
     let born_in = cgroup.take_v2_fd()?;
+    let below = cgroup.v2_below(&own);
+    let unit = state.orlop.unit.as_ref().filter(|unit| unit.user);
     let (channel, theirs) = Channel::pair()?;
     let handed = inside::Handed {
         channel: theirs,
@@ -78,7 +82,7 @@ pub fn exec(
         preserve_fds: options.preserve_fds,
         new_keyring: !state.orlop.no_new_keyring,
     };
-    let (pid, pidfd) = spawn(&process, handed, born_in)
+    let (pid, pidfd) = spawn(&process, handed, born_in, unit.zip(below.as_deref()))
         .map_err(|error| exec_process::in_its_file(error.start_failed(), options))?;
     let child = Process::child(pid, pidfd)?;
     let attended =
@@ -140,6 +144,7 @@ fn spawn(
     process: &plan::Process,
     handed: inside::Handed,
     born_in: Option<OwnedFd>,
+    in_unit: Option<(&UnitName, &Path)>,
 ) -> Result<(Pid, OwnedFd)> {
     if let Some(cpus) = process
         .exec_cpu_affinity
@@ -156,7 +161,16 @@ fn spawn(
     // look at what we hold. So what is born there has left the host's files behind already.
     let join = |line: &Channel| inside::join_namespaces(process, &handed, line);
     let child = || inside::run(process, &handed);
-    clone_through(0, born_in, join, child, clone_error).map_err(|error| match error.errno() {
+    let born = clone_through(0, Place::BornIn(born_in), join, child, clone_error);
+    let cloned = match (born, in_unit) {
+        // A user may not move a process here from where we are; systemd may.
+        (Err(error), Some((unit, below))) if error.errno() == Some(Errno::EACCES) => {
+            let place = Place::AttachedTo(unit, below);
+            clone_through(0, place, join, child, clone_error)
+        }
+        (born, _) => born,
+    };
+    cloned.map_err(|error| match error.errno() {
         Some(Errno::ESRCH) => stopped(),
         _ => error,
     })

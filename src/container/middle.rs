@@ -3,27 +3,44 @@
 
 use std::convert::Infallible;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
+use crate::cgroup::systemd::UnitName;
 use crate::error::{Error, Result, Step};
 use crate::init::channel::{self, Channel, Message};
 use crate::sys::{clone, pidfd, process};
+
+/// How the middle process, and with it its child, gets into its v2 cgroup.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// Born there; `None`: it stays in ours.
+    BornIn(Option<BorrowedFd<'a>>),
+    /// Put there by systemd, before it does anything: into a unit, or a cgroup below the unit's.
+    AttachedTo(&'a UnitName, &'a Path),
+}
 
 /// Clone by way of a process that first does `join`, for which it is given its line to us;
 /// `flags` are CLONE_NEW* bits for the second clone, `child` is the life of what comes of it.
 pub fn clone_through(
     flags: u64,
-    born_in: Option<BorrowedFd>,
+    place: Place,
     join: impl FnOnce(&Channel) -> Result<()>,
     child: impl FnOnce() -> Infallible,
     explain: fn(Errno) -> Error,
 ) -> Result<(Pid, OwnedFd)> {
     // A line of its own: the child talks on the other one as soon as it lives.
     let (ours, theirs) = Channel::pair()?;
+    let ours_in_child = ours.raw_fd();
     let join_and_clone = || {
+        if let Place::AttachedTo(..) = place {
+            // Ours would keep the line open when the runtime has gone.
+            let _ = nix::unistd::close(ours_in_child);
+            theirs.wait_for_go()?;
+        }
         // Inside a joined pid namespace we are seen by what lives there.
         process::set_dumpable(false).step("become undumpable")?;
         join(&theirs)?;
@@ -42,8 +59,20 @@ pub fn clone_through(
             process::exit_now(1)
         }
     };
+    let born_in = match place {
+        Place::BornIn(dir) => dir,
+        Place::AttachedTo(..) => None,
+    };
     let (middle, _) = clone::clone3(0, born_in, middle).map_err(explain)?;
     drop(theirs);
+    if let Place::AttachedTo(unit, below) = place {
+        let attached = unit.attach(middle, below);
+        if let Err(error) = attached.and_then(|()| ours.send(&Message::Go)) {
+            drop(ours);
+            let _ = waitpid(middle, None);
+            return Err(error);
+        }
+    }
     let answer = ours.receive();
     let _ = waitpid(middle, None);
     let pid = match answer? {

@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 
 use super::join::Joins;
-use super::middle::clone_through;
+use super::middle::{Place, clone_through};
 use super::nodes;
 use super::process::Process;
 use super::state::State;
@@ -116,7 +116,13 @@ pub fn init(
             handed.joins = refused.take();
             init::run(plan, handed)
         };
-        clone_through(flags.into(), born_in, join, child, clone_error)
+        clone_through(
+            flags.into(),
+            Place::BornIn(born_in),
+            join,
+            child,
+            clone_error,
+        )
     })
     .map_err(|error| cgroup.explain_clone(error))?;
     Ok(Spawned {

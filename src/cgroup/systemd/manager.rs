@@ -170,6 +170,17 @@ impl Manager {
         Ok(())
     }
 
+    /// Put a process into a unit's cgroup, or into the one that is `below` it, from `/`.
+    pub fn attach(&mut self, name: &str, process: u32, below: &Path) -> Result<()> {
+        let below = below.to_string_lossy();
+        let pids = Value::Array("u".to_owned(), vec![Value::Uint32(process)]);
+        let body = vec![name.into(), (&*below).into(), pids];
+        match self.bus.call(MANAGER, "AttachProcessesToUnit", body) {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(failure.into_error(&format!("join the unit {name}"))),
+        }
+    }
+
     /// Change properties of a unit until it ends.
     pub fn set_properties(&mut self, name: &str, properties: &[Property]) -> Result<()> {
         let runtime = Value::Bool(true);

@@ -9,7 +9,7 @@
 //! From then on the cgroup is used by its files, as without systemd, and systemd is asked once
 //! more: to stop the unit when the container is removed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -46,6 +46,11 @@ impl UnitName {
         Manager::connect(self.user)?.stop(&self.name)
     }
 
+    /// Have systemd put a process into the unit's cgroup, or into one below it.
+    pub fn attach(&self, process: Pid, below: &Path) -> Result<()> {
+        Manager::connect(self.user)?.attach(&self.name, process.as_raw().unsigned_abs(), below)
+    }
+
     /// Tell systemd of new limits. `v2`: the host has cgroup v2 alone.
     pub fn update(&self, writes: &[CgroupWrite], v2: bool) -> Result<()> {
         let mut manager = Manager::connect(self.user)?;
@@ -61,6 +66,12 @@ impl Cgroup {
     /// A cgroup that is nowhere yet: what init is cloned with before [`place`](Self::place).
     pub fn nowhere() -> Self {
         Self::open(&Default::default())
+    }
+
+    /// Where the v2 cgroup is below that of another, as a path from `/`; `None`: elsewhere.
+    pub fn v2_below(&self, other: &Self) -> Option<PathBuf> {
+        let below = self.unified_dir()?.strip_prefix(other.unified_dir()?);
+        below.ok().map(|below| Path::new("/").join(below))
     }
 
     /// Start the unit with the process in it, and set all limits. What has been made is

@@ -33,7 +33,7 @@ pub struct Manner {
     pub unit: Option<(String, bool)>,
     /// Units land elsewhere than their names say.
     pub misplaces: bool,
-    /// The end of a start is never told.
+    /// The words with which each start is refused.
     pub refuses: Option<&'static str>,
 }
 

@@ -14,7 +14,7 @@ endif
 # The probe is built before, as root may have no cargo.
 CARGO_TEST = ORLOP_TEST_PROBE="$$(tests/probe/build.sh)" cargo test --locked $(AS_ROOT)
 
-.PHONY: help build run test test-reference test-many test-engines bench lint install clean
+.PHONY: help build run test test-reference test-many test-engines test-vm bench lint install clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -43,6 +43,10 @@ test-many: build ## Run 1,000 containers in a row and 100 at once, with limits; 
 test-engines: build ## Run bin/orlop under containerd, and on an image unpacked by umoci
 	@integration/setup.sh demo engines
 	@$(SUDO) integration/engines.sh
+
+test-vm: build ## Run tests in a virtual machine with systemd and all of cgroup v2
+	@integration/setup.sh test vm
+	@integration/vm/test.sh
 
 bench: build ## Compare with Debian's runc and crun: time, system calls, memory
 	@integration/setup.sh demo bench

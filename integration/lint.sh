@@ -13,7 +13,7 @@ if grep -rnE '\bunsafe\b *(\{|fn|impl|extern)|allow\(.*unsafe_code' src --includ
 fi
 
 if command -v shellcheck >/dev/null; then
-    shellcheck --external-sources --source-path=. integration/*.sh tests/probe/build.sh .ci/run
+    shellcheck --external-sources --source-path=. integration/*.sh integration/vm/*.sh integration/vm/guest/job tests/probe/build.sh .ci/run
 else
     echo "lint: no shellcheck here, the scripts were not checked" >&2
 fi

@@ -2,7 +2,7 @@
 # Installs with apt-get what a make target needs and this machine lacks.
 # Says what it installs, asks nothing, and changes nothing that is there already.
 #
-# usage: integration/setup.sh build|demo|test|reference|engines|bench|lint ...
+# usage: integration/setup.sh build|demo|test|reference|engines|vm|bench|lint ...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin
@@ -133,6 +133,12 @@ for what in "$@"; do
         need umoci umoci
         need skopeo skopeo
         need ip iproute2
+        ;;
+    vm)
+        need debootstrap debootstrap
+        need qemu-system-x86_64 qemu-system-x86
+        need mkfs.ext4 e2fsprogs
+        need zstd zstd
         ;;
     bench)
         need runc runc

@@ -8,6 +8,7 @@ mod attacks;
 mod bad_input;
 mod capabilities;
 mod cgroup_layout;
+mod cgroup_v2_limits;
 mod cgroups;
 mod delegation;
 mod devices;

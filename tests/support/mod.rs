@@ -78,6 +78,14 @@ pub(crate) use once;
 /// How long a test waits for something that happens at once on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How many times slower than usual this machine is: ORLOP_TEST_SLOWNESS, for emulated ones.
+fn slowness() -> u32 {
+    let given = std::env::var("ORLOP_TEST_SLOWNESS").ok();
+    given.map_or(1, |text| {
+        text.parse().expect("ORLOP_TEST_SLOWNESS is a number")
+    })
+}
+
 /// What one test has to itself.
 pub struct Test {
     pub view: View,
@@ -171,7 +179,7 @@ impl Test {
 
 /// Wait until `what` holds, else fail the test saying so.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE * slowness();
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(2));

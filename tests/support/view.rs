@@ -70,7 +70,13 @@ pub fn hierarchies() -> Vec<(String, PathBuf)> {
         let ours = kind.starts_with("cgroup") && point.starts_with(CGROUP);
         ours.then(|| (kind.to_owned(), PathBuf::from(point)))
     };
-    table.lines().filter_map(entry).collect()
+    let mut found: Vec<(String, PathBuf)> = Vec::new();
+    for (kind, point) in table.lines().filter_map(entry) {
+        // What is mounted later at the same place hides the earlier one.
+        found.retain(|(_, earlier)| *earlier != point);
+        found.push((kind, point));
+    }
+    found
 }
 
 /// The mount point of the v1 hierarchy of `controller`, or of v2.

@@ -257,11 +257,12 @@ pub fn enable_controllers(mount: &Path, dir: &Path, controllers: &[String]) {
     }
 }
 
-/// All at once, else each that can be.
+/// All at once, else each that can be. A cgroup with processes refuses memory and its like, and
+/// would take cpu and pids, but become a threaded one by that, below which nothing can live.
 fn hand_down(dir: &Path, controllers: &[String]) {
     let control = dir.join("cgroup.subtree_control");
     let all: Vec<String> = controllers.iter().map(|c| format!("+{c}")).collect();
-    if all.is_empty() || file::write(&control, &all.join(" ")).is_ok() {
+    if all.is_empty() || !file::write(&control, &all.join(" ")).is_err_and(|e| e != Errno::EBUSY) {
         return;
     }
     for one in all {

@@ -140,6 +140,30 @@ v1_only! {
         t.try_create(&bundle).expect_code(1).expect_words("OOM-killed");
     }
 
+    fn half_a_mebibyte_is_enough_to_start_in(t) {
+        t.only_orlop("runc 1.1 needs some mebibytes for its own start");
+        let bundle = t.bundle(&["exit", "7"], |config| {
+            config["linux"]["resources"]["memory"] = json!({"limit": 512 << 10, "swap": 512 << 10});
+        });
+        t.run(&bundle).expect_code(7);
+        // What was killed in the cgroup before is not what a start failed of.
+        let dir = hierarchy("memory").unwrap().join(&t.tag).join(&bundle.id);
+        fs::create_dir(&dir).unwrap();
+        let killed = std::process::Command::new("sh")
+            .args(["-c", &format!("echo 1M >{0}/memory.limit_in_bytes; echo 1M >{0}/memory.memsw.limit_in_bytes; echo 0 >{0}/tasks; exec tail /dev/zero", dir.display())])
+            .status().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&killed), Some(libc::SIGKILL));
+        let mut bundle = bundle;
+        bundle.edit(|config| {
+            config["process"]["args"] = json!(["/not-there"]);
+            config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20, "swap": 64 << 20});
+        });
+        let output = t.try_create(&bundle);
+        output.expect_code(1);
+        assert!(!output.stderr.contains("OOM"), "{output}");
+        fs::remove_dir(&dir).unwrap();
+    }
+
     fn cpu_shares_and_quota_are_set(t) {
         check_v1(t, "cpu", json!({"cpu": {"shares": 512, "quota": 20_000, "period": 50_000}}), &[
             ("cpu.shares", "512"), ("cpu.cfs_quota_us", "20000"), ("cpu.cfs_period_us", "50000")]);

@@ -25,6 +25,7 @@ impl Cgroup {
             made: Vec::new(),
             unified: None,
             unit: None,
+            oom_before: 0,
         };
         match cgroup.fill(plan) {
             Ok(()) => Ok(cgroup),
@@ -52,6 +53,9 @@ impl Cgroup {
             });
         }
         refuse_used(&self.dirs, &old)?;
+        if !old.is_empty() {
+            self.oom_before = self.oom_kills();
+        }
         self.set_limits(plan, &old)
     }
 

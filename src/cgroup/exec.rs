@@ -49,6 +49,7 @@ impl Cgroup {
             made: Vec::new(),
             unified: None,
             unit: None,
+            oom_before: 0,
         })
     }
 

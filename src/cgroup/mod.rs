@@ -55,6 +55,8 @@ pub struct Cgroup {
     unified: Option<OwnedFd>,
     /// The unit of systemd that `place` started; `undo` stops it.
     unit: Option<systemd::UnitName>,
+    /// What the OOM killer had killed in a cgroup that was there before `create`.
+    oom_before: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -88,6 +90,7 @@ impl Cgroup {
             made: Vec::new(),
             unified: None,
             unit: None,
+            oom_before: 0,
         }
     }
 
@@ -135,16 +138,20 @@ impl Cgroup {
         }
     }
 
-    /// Whether the OOM killer has killed anything in the cgroup. Read it before the cgroup is
-    /// removed.
+    /// Whether the OOM killer has killed anything in the cgroup since we have it. Read it before
+    /// the cgroup is removed.
     pub fn oom_killed(&self) -> bool {
+        self.oom_kills() > self.oom_before
+    }
+
+    fn oom_kills(&self) -> u64 {
         let count = match self.v1_dir("memory") {
             Some(dir) => file::read_key(&dir.join("memory.oom_control"), "oom_kill"),
             None => self
                 .unified_dir()
                 .and_then(|dir| file::read_key(&dir.join("memory.events"), "oom_kill")),
         };
-        count.unwrap_or(0) > 0
+        count.unwrap_or(0)
     }
 
     /// In how many hierarchies its directory is there.

@@ -69,19 +69,32 @@ fn processes() -> BTreeSet<String> {
         let Ok(pid) = name.parse::<u32>() else {
             continue;
         };
-        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let state = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // A zombie has an empty command line: it is only waiting for pid 1 to be scheduled.
-        let zombie = state
-            .rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.starts_with(" Z"));
-        if pid != 1 && pid != own && !zombie {
-            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        if pid == 1 || pid == own {
+            continue;
+        }
+        if let Some(command) = command_line(&entry.path()) {
             found.insert(format!("{pid} {command}"));
         }
     }
     found
+}
+
+/// None of a zombie, which is only waiting for pid 1 to be scheduled, nor of what is gone.
+fn command_line(process: &Path) -> Option<String> {
+    // In the midst of an execve there is no command line yet: the old memory is gone by then, for
+    // which alone a spawn waits.
+    for _ in 0..200 {
+        let command = fs::read(process.join("cmdline")).ok()?;
+        let state = fs::read_to_string(process.join("stat")).ok()?;
+        if state.rsplit(')').next()?.starts_with(" Z") {
+            return None;
+        }
+        if !command.is_empty() {
+            return Some(String::from_utf8_lossy(&command).replace('\0', " "));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Some(String::new())
 }
 
 /// Every file and directory below `dir`.

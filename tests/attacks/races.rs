@@ -267,6 +267,7 @@ once! {
 both_views! {
     fn a_target_that_is_swapped_for_a_link_does_not_lead_out(t) {
         // CVE-2021-30465, CVE-2024-45310: another container exchanges names in a shared volume.
+        t.only_orlop("runc 1.1 makes directories of the host");
         let outside = t.dir.join("outside");
         fs::create_dir(&outside).unwrap();
         let volume = t.dir.join("volume");

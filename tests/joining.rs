@@ -52,7 +52,8 @@ fn check(t: &Test, trace: &str) {
         .count();
     assert_eq!(tasks.len(), v1, "of {v1} hierarchies:\n{trace}");
     assert!(
-        tasks.iter().all(|line| line.contains("/tasks>, \"0\", 1)")),
+        // The line may end here: another process was on the other CPU.
+        tasks.iter().all(|line| line.contains("/tasks>, \"0\", 1")),
         "a pid:\n{}",
         tasks.join("\n")
     );

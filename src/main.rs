@@ -12,6 +12,7 @@ mod host;
 mod init;
 mod intel_rdt;
 mod log;
+mod mountinfo;
 mod netlink;
 mod plan;
 mod procfs;

@@ -18,6 +18,23 @@ fn names_below_the_root(container: &Container) -> Vec<String> {
 
 /// The same, with so many mounts on top of each other taken away.
 fn names_below(container: &Container, mounts: u32) -> Vec<String> {
+    below(container, mounts, || {
+        let mut names = Vec::new();
+        for (dir, prefix) in [("/", ""), ("/proc", "proc/"), ("/sys", "sys/")] {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                names.push(format!("{prefix}{}", entry.file_name().to_string_lossy()));
+            }
+        }
+        names
+    })
+}
+
+/// Take `mounts` mounts away from under a container, and look around there.
+fn below<T: Send + 'static>(
+    container: &Container,
+    mounts: u32,
+    look: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let pid = container.pid();
     let enter = move || {
         // A thread with a root of its own may change its mount namespace.
@@ -28,13 +45,7 @@ fn names_below(container: &Container, mounts: u32) -> Vec<String> {
             let _ = umount2("/", MntFlags::MNT_DETACH);
             setns(&file, CloneFlags::CLONE_NEWNS).unwrap();
         }
-        let mut names = Vec::new();
-        for (dir, prefix) in [("/", ""), ("/proc", "proc/"), ("/sys", "sys/")] {
-            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-                names.push(format!("{prefix}{}", entry.file_name().to_string_lossy()));
-            }
-        }
-        names
+        look()
     };
     std::thread::spawn(enter).join().unwrap()
 }
@@ -83,6 +94,20 @@ both_views! {
         assert!(names.contains(&"etc".to_owned()), "{names:?}");
         assert!(!names.contains(&"proc/self".to_owned()) && !names.contains(&"sys/kernel".to_owned()), "{names:?}");
         container.end();
+    }
+
+    fn without_pivot_root_a_procfs_at_a_path_with_a_space_is_hidden_too(t) {
+        let (place, none) = (t.dir.join("a proc"), None::<&str>);
+        fs::create_dir(&place).unwrap();
+        mount(none, &place, Some("proc"), MsFlags::empty(), none).unwrap();
+        let bundle = t.bundle(&["sleep"], |_| {});
+        let created = t.runtime.call(&["create", "--no-pivot", "--bundle", bundle.path(), &bundle.id]);
+        let container = Container::adopt(t, &bundle.id, created);
+        let found = place.clone();
+        let (dir, procfs) = below(&container, 1, move || (found.exists(), found.join("self").exists()));
+        umount(&place).unwrap();
+        assert!(dir && !procfs, "directory: {dir}, procfs: {procfs}");
+        container.delete_force().expect_ok();
     }
 
     fn without_pivot_root_a_closed_way_to_the_rootfs_hides_them_too(t) {

@@ -13,6 +13,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::file;
 use crate::error::{Result, Step};
+use crate::mountinfo::{self, MountLine};
 
 /// Where cgroup filesystems are mounted by convention.
 pub const ROOT: &str = "/sys/fs/cgroup";
@@ -212,50 +213,17 @@ fn parse_own(text: &str) -> Vec<(Vec<String>, PathBuf)> {
         .collect()
 }
 
-/// mountinfo, read when it is first needed.
+/// Its lines of cgroups, read when it is first needed.
 #[derive(Default)]
 struct Mounts(OnceCell<Vec<MountLine>>);
-
-struct MountLine {
-    root: PathBuf,
-    target: PathBuf,
-    fstype: String,
-    options: Vec<String>,
-}
 
 impl Mounts {
     fn find(&self, wanted: impl Fn(&MountLine) -> bool) -> Option<&MountLine> {
         let lines = self.0.get_or_init(|| {
-            let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-            text.lines().filter_map(parse_mount).collect()
+            mountinfo::read(|fstype| fstype.starts_with("cgroup")).unwrap_or_default()
         });
         lines.iter().find(|line| wanted(line))
     }
-}
-
-/// One line of mountinfo, if it is a cgroup mount (proc(5)).
-fn parse_mount(line: &str) -> Option<MountLine> {
-    let (left, right) = line.split_once(" - ")?;
-    let mut right = right.split(' ');
-    let fstype = right.next().filter(|t| t.starts_with("cgroup"))?;
-    let options = right.nth(1).unwrap_or("");
-    let mut left = left.split(' ').skip(3);
-    Some(MountLine {
-        root: unescape(left.next()?),
-        target: unescape(left.next()?),
-        fstype: fstype.to_owned(),
-        options: options.split(',').map(str::to_owned).collect(),
-    })
-}
-
-/// A path of mountinfo without its octal escapes of space, tab, newline and backslash.
-pub fn unescape(text: &str) -> PathBuf {
-    let plain = text
-        .replace("\\040", " ")
-        .replace("\\011", "\t")
-        .replace("\\012", "\n")
-        .replace("\\134", "\\");
-    PathBuf::from(plain)
 }
 
 #[cfg(test)]
@@ -282,17 +250,6 @@ mod tests {
         assert!(rank(&["cpuset"]) < rank(&["devices"]));
         assert!(rank(&["cpuacct", "cpu"]) < rank(&["pids"]));
         assert!(rank(&["freezer"]) < rank(&["name=systemd"]));
-    }
-
-    #[test]
-    fn a_mount_line_is_read() {
-        let line =
-            "35 27 0:30 /docker/x /my\\040cg/cpu rw,nosuid shared:5 - cgroup cgroup rw,cpu,cpuacct";
-        let mount = parse_mount(line).unwrap();
-        assert_eq!(mount.root, Path::new("/docker/x"));
-        assert_eq!(mount.target, Path::new("/my cg/cpu"));
-        assert_eq!(mount.options, ["rw", "cpu", "cpuacct"]);
-        assert!(parse_mount("1 0 0:1 / / rw - tmpfs tmpfs rw").is_none());
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub mod systemd;
 mod update;
 mod watch;
 
-pub use layout::{Hierarchy, Layout, join, unescape};
+pub use layout::{Hierarchy, Layout, join};
 pub use stats::Stats;
 pub use watch::Watch;
 

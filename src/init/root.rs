@@ -14,6 +14,7 @@ use super::mounts::{attach, clone_path};
 use super::rootfs::RootFs;
 use super::trees;
 use crate::error::{Error, Result, Step};
+use crate::mountinfo;
 use crate::plan::Rootfs;
 use crate::sys::mount::{self as sys, MountAttr};
 
@@ -153,19 +154,13 @@ pub fn change_root_to(dir: BorrowedFd) -> Result<()> {
 }
 
 fn hide_host_filesystems(root: &RootFs) -> Result<()> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").step("read the mount table")?;
+    let mounts = mountinfo::read(|fstype| matches!(fstype, "proc" | "sysfs"))
+        .step("read the mount table")?;
     let own = std::fs::read_link(crate::procfs::fd_path(root)).step("look up the rootfs")?;
-    let targets: Vec<_> = table
-        .lines()
-        .filter_map(|line| {
-            let (fields, rest) = line.split_once(" - ")?;
-            let target = Path::new(fields.split(' ').nth(4)?);
-            let fstype = rest.split(' ').next()?;
-            (matches!(fstype, "proc" | "sysfs") && !target.starts_with(&own)).then_some(target)
-        })
-        .collect();
+    let targets = mounts.iter().map(|mount| mount.target.as_path());
+    let targets = targets.filter(|target| !target.starts_with(&own));
     let mut covered: Vec<&Path> = Vec::new();
-    for target in targets.into_iter().rev() {
+    for target in targets.rev() {
         // To unmount there now would be to uncover it.
         if covered.iter().any(|path| target.starts_with(path)) {
             continue;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{FsType, statfs};
 
-use crate::cgroup::unescape;
 use crate::error::{Error, Result, Step};
+use crate::mountinfo;
 use crate::plan::IntelRdt;
 use crate::plan::intel_rdt::{AT, L3, MB, MONITORING};
 
@@ -28,15 +28,14 @@ impl Resctrl {
         if statfs(USUAL).is_ok_and(|fs| fs.filesystem_type() == MAGIC) {
             return Ok(Self { root: USUAL.into() });
         }
-        let table = "/proc/self/mountinfo";
-        let text = std::fs::read_to_string(table).step_on("read the mount table", table)?;
-        let root = text.lines().find_map(mount_point).ok_or_else(|| {
+        let found = mountinfo::read(|fstype| fstype == "resctrl").step("read the mount table")?;
+        let mount = found.into_iter().next().ok_or_else(|| {
             let text = "intelRdt is specified in config, but Intel RDT is not enabled";
             Error::field(AT, text).with_hint(format!(
                 "a processor with it and `mount -t resctrl resctrl {USUAL}` are needed"
             ))
         })?;
-        Ok(Self { root })
+        Ok(Self { root: mount.target })
     }
 
     /// Refuse what the hardware, or the kernel's command line, does not have.
@@ -88,13 +87,6 @@ impl Resctrl {
     }
 }
 
-/// The mount point in a line of mountinfo, if it is resctrl's (proc(5)).
-fn mount_point(line: &str) -> Option<PathBuf> {
-    let (left, right) = line.split_once(" - ")?;
-    right.split(' ').next().filter(|kind| *kind == "resctrl")?;
-    left.split(' ').nth(4).map(unescape)
-}
-
 /// The name of a group's or a monitoring group's file of processes.
 pub fn tasks(dir: &Path) -> PathBuf {
     dir.join("tasks")
@@ -105,17 +97,6 @@ mod tests {
     use super::*;
     use crate::plan::SchemataLine;
     use crate::plan::tests::pointer_of;
-
-    #[test]
-    fn it_is_found_by_its_type() {
-        let line = "40 25 0:35 / /my\\040resctrl rw,relatime shared:7 - resctrl none rw,mba_MBps";
-        assert_eq!(mount_point(line), Some("/my resctrl".into()));
-        assert_eq!(
-            mount_point("40 25 0:35 / /sys/fs/resctrl rw - tmpfs resctrl rw"),
-            None
-        );
-        assert_eq!(mount_point(""), None);
-    }
 
     #[test]
     fn what_the_host_lacks_is_refused_by_name() {

@@ -6,18 +6,10 @@ use std::os::unix::fs::symlink;
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::json;
 
+use crate::support::both_views;
 use crate::support::bundle::add_mount;
-use crate::support::{Test, both_views};
 
 const NONE: Option<&str> = None;
-
-/// A directory of the test's own with one file.
-fn shared(t: &Test, name: &str) -> String {
-    let dir = t.dir.join(name);
-    fs::create_dir(&dir).unwrap();
-    fs::write(dir.join("file"), "from the host").unwrap();
-    dir.to_str().unwrap().to_owned()
-}
 
 both_views! {
     fn each_option_of_mount_8_sets_its_flag(t) {
@@ -40,7 +32,7 @@ both_views! {
             let report = t.report_with(|config| add_mount(config, "/tmp", "tmpfs", "tmpfs", &[option]));
             assert!(report.super_options("/tmp").contains(flag), "{option} gave {:?}", report.mount("/tmp"));
         }
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let report = t.report_with(|config| add_mount(config, "/tmp", "bind", &source, &["bind", "nosymfollow"]));
         assert!(report.options("/tmp").contains("nosymfollow"), "{:?}", report.options("/tmp"));
     }
@@ -65,7 +57,7 @@ both_views! {
     }
 
     fn a_bind_takes_the_options_that_are_asked_for(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let report = t.report_with(|config| {
             add_mount(config, "/tmp", "bind", &source, &["bind", "nosuid", "nodev", "noexec"]);
         });
@@ -76,7 +68,7 @@ both_views! {
     }
 
     fn a_bind_has_the_access_times_that_are_asked_for(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         for (asked, expected, absent) in [
             (&["bind", "noatime"][..], &["noatime"][..], "relatime"),
             (&["bind", "nodiratime"], &["nodiratime"], "noatime"),
@@ -111,7 +103,7 @@ both_views! {
     }
 
     fn rro_makes_the_mounts_below_read_only_too_and_ro_does_not(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let below = format!("{source}/below");
         fs::create_dir(&below).unwrap();
         let none: Option<&str> = None;
@@ -127,7 +119,7 @@ both_views! {
 
     fn a_recursive_option_takes_flags_away_below_too(t) {
         t.only_orlop("runc 1.1 changes nothing here without the flag of mount(2) beside it");
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let below = format!("{source}/below");
         fs::create_dir(&below).unwrap();
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
@@ -163,7 +155,7 @@ both_views! {
 
     fn an_option_that_a_bind_does_not_know_is_refused(t) {
         t.only_orlop("runc 1.1 hands it to the kernel, which ignores it");
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let bundle = t.bundle(&["exit", "0"], |config| {
             add_mount(config, "/tmp", "bind", &source, &["bind", "nonsense=1"]);
         });
@@ -201,7 +193,7 @@ both_views! {
 
     fn each_recursive_word_counts_for_the_mounts_below(t) {
         t.only_orlop("runc 1.1 does not take some of them without a flag of mount(2)");
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let below = format!("{source}/below");
         fs::create_dir(&below).unwrap();
         mount(Some("x"), below.as_str(), Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
@@ -232,7 +224,7 @@ both_views! {
 
     fn what_only_a_filesystem_can_have_is_warned_of_on_a_bind(t) {
         t.only_orlop("runc passes over it in silence");
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let bundle = t.bundle(&["exit", "0"], |config| {
             add_mount(config, "/tmp", "bind", &source, &["bind", "ro", "sync"]);
         });
@@ -254,7 +246,7 @@ both_views! {
     }
 
     fn a_read_only_tmpfs_takes_the_targets_of_later_mounts(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let report = t.report_with(|config| {
             add_mount(config, "/tmp", "tmpfs", "tmpfs", &["ro"]);
             add_mount(config, "/tmp/a/b", "bind", &source, &["bind"]);
@@ -303,7 +295,7 @@ both_views! {
 
     fn remount_reaches_a_file_the_root_and_proc(t) {
         t.only_orlop("runc 1.1 wants a source for it");
-        let file = format!("{}/file", shared(t, "shared"));
+        let file = format!("{}/file", t.shared_dir("shared"));
         let report = t.report_with(|config| {
             config["root"]["readonly"] = json!(false);
             add_mount(config, "/etc/conf", "bind", &file, &["bind"]);
@@ -330,7 +322,7 @@ both_views! {
 
     fn a_link_is_copied_mounted_or_mounted_over(t) {
         t.only_orlop("crun's options");
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         symlink("to/somewhere", format!("{source}/link")).unwrap();
         let link = format!("{source}/link");
         let report = |options: &[&str], target: &str, there: Option<&str>| {
@@ -364,7 +356,7 @@ both_views! {
 
     fn a_link_as_a_target_is_not_followed_when_that_is_asked_for(t) {
         t.only_orlop("crun's option");
-        let file = format!("{}/file", shared(t, "shared"));
+        let file = format!("{}/file", t.shared_dir("shared"));
         let bundle = t.bundle(&["read", "/tmp/real"], |config| {
             add_mount(config, "/over", "bind", &file, &["bind", "dest-nofollow"]);
         });

@@ -10,14 +10,6 @@ use crate::support::bundle::{add_mount, add_user_namespace, push, set_namespaces
 use crate::support::leaks::files;
 use crate::support::{Test, View, both_views};
 
-/// A directory of the test's own with one file.
-fn source(t: &Test) -> String {
-    let dir = t.dir.join("source");
-    fs::create_dir(&dir).unwrap();
-    fs::write(dir.join("file"), "from the host").unwrap();
-    dir.to_str().unwrap().to_owned()
-}
-
 /// Run with a bind of the file `source/file`, or of the directory, at `target` in an image that
 /// `prepare` has laid out; the path at which the container must find it.
 fn is_bound(t: &Test, source: &str, target: &str, found: &str, prepare: impl Fn(&Path)) {
@@ -31,7 +23,7 @@ fn is_bound(t: &Test, source: &str, target: &str, found: &str, prepare: impl Fn(
 
 both_views! {
     fn a_missing_target_is_made_inside_whatever_links_lie_there(t) {
-        let dir = source(t);
+        let dir = t.shared_dir("source");
         let file = format!("{dir}/file");
         let outside = t.dir.join("outside");
         fs::create_dir(&outside).unwrap();
@@ -53,7 +45,7 @@ both_views! {
     }
 
     fn a_loop_of_links_is_an_error(t) {
-        let dir = source(t);
+        let dir = t.shared_dir("source");
         for target in ["/a", "/a/b"] {
             let bundle = t.bundle(&["exit", "0"], |config| add_mount(config, target, "bind", &dir, &["bind"]));
             symlink("b", bundle.rootfs("a")).unwrap();
@@ -68,7 +60,7 @@ both_views! {
     }
 
     fn a_target_of_the_wrong_kind_is_refused(t) {
-        let dir = source(t);
+        let dir = t.shared_dir("source");
         let file = format!("{dir}/file");
         for (fstype, source, target) in [
             ("bind", dir.as_str(), "/etc/conf"), ("bind", &file, "/tmp"), ("tmpfs", "tmpfs", "/etc/conf"),
@@ -88,7 +80,7 @@ both_views! {
     }
 
     fn a_relative_destination_counts_from_the_root_with_a_warning(t) {
-        let dir = source(t);
+        let dir = t.shared_dir("source");
         let bundle = t.bundle(&["read", "/made/file"], |config| {
             add_mount(config, "tmp/../made", "bind", &dir, &["bind"]);
         });
@@ -100,7 +92,7 @@ both_views! {
 
     fn a_mount_on_the_root_is_the_root_from_then_on(t) {
         t.only_orlop("runc 1.1 mounts it where nobody sees it");
-        let (dir, other) = (source(t), t.bundle(&[], |_| {}).rootfs(""));
+        let (dir, other) = (t.shared_dir("source"), t.bundle(&[], |_| {}).rootfs(""));
         let bundle = t.bundle(&["report", "--read", "/added/file"], |config| {
             config["mounts"].as_array_mut().unwrap().insert(0, json!({"destination": "/", "type": "bind",
                 "source": other, "options": ["rbind", "nosuid"]}));
@@ -116,7 +108,7 @@ both_views! {
     }
 
     fn a_source_may_lie_on_an_earlier_mount(t) {
-        let dir = source(t);
+        let dir = t.shared_dir("source");
         let bundle = t.bundle(&["read", "/second/file"], |config| {
             add_mount(config, "/first", "bind", &dir, &["bind"]);
         });

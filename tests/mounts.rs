@@ -7,15 +7,7 @@ use nix::mount::{MsFlags, mount, umount};
 use serde_json::json;
 
 use crate::support::bundle::add_mount;
-use crate::support::{Test, View, both_views};
-
-/// A directory of the test's own with one file.
-fn shared(t: &Test, name: &str) -> String {
-    let dir = t.dir.join(name);
-    fs::create_dir(&dir).unwrap();
-    fs::write(dir.join("file"), "from the host").unwrap();
-    dir.to_str().unwrap().to_owned()
-}
+use crate::support::{View, both_views};
 
 both_views! {
     fn the_default_mounts_have_their_types_and_options(t) {
@@ -66,7 +58,7 @@ both_views! {
     }
 
     fn a_directory_is_bound(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let bundle = t.bundle(&["write", "/tmp/new", "from inside"], |config| {
             add_mount(config, "/tmp", "bind", &source, &["bind"]);
         });
@@ -75,7 +67,7 @@ both_views! {
     }
 
     fn a_bind_that_is_read_only_refuses_writes(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         for options in [["bind", "ro"], ["rbind", "ro"]] {
             let bundle = t.bundle(&["write", "/tmp/file", "x"], |config| {
                 add_mount(config, "/tmp", "bind", &source, &options);
@@ -86,7 +78,7 @@ both_views! {
     }
 
     fn the_option_bind_makes_a_bind_of_any_type(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         for fstype in ["none", "", "bind"] {
             let bundle = t.bundle(&["read", "/tmp/file"], |config| {
                 add_mount(config, "/tmp", fstype, &source, &["rbind", "rprivate"]);
@@ -96,7 +88,7 @@ both_views! {
     }
 
     fn a_file_is_bound_over_a_file(t) {
-        let source = format!("{}/file", shared(t, "shared"));
+        let source = format!("{}/file", t.shared_dir("shared"));
         let bundle = t.bundle(&["read", "/etc/conf"], |config| {
             add_mount(config, "/etc/conf", "bind", &source, &["bind", "ro"]);
         });
@@ -106,7 +98,7 @@ both_views! {
     }
 
     fn a_missing_target_is_made_as_the_source_is(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let file = format!("{source}/file");
         let report = t.report(&t.bundle(
             &["report", "--stat", "/made/deep/dir", "--stat", "/made/deep/file"], |config| {
@@ -129,7 +121,7 @@ both_views! {
     }
 
     fn mounts_are_made_in_the_order_of_the_config(t) {
-        let (one, two) = (shared(t, "one"), shared(t, "two"));
+        let (one, two) = (t.shared_dir("one"), t.shared_dir("two"));
         fs::write(format!("{two}/file"), "the second").unwrap();
         let bundle = t.bundle(&["read", "/tmp/file"], |config| {
             add_mount(config, "/tmp", "bind", &one, &["bind"]);
@@ -139,7 +131,7 @@ both_views! {
     }
 
     fn a_mount_lies_on_an_earlier_mount(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let bundle = t.bundle(&["read", "/tmp/a/b/file"], |config| {
             add_mount(config, "/tmp", "tmpfs", "tmpfs", &[]);
             add_mount(config, "/tmp/a/b", "bind", &source, &["bind"]);
@@ -149,7 +141,7 @@ both_views! {
     }
 
     fn a_recursive_bind_takes_the_mounts_below_it_and_a_plain_one_does_not(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let below = format!("{source}/below");
         fs::create_dir(&below).unwrap();
         let none: Option<&str> = None;
@@ -195,7 +187,7 @@ both_views! {
     }
 
     fn a_link_on_the_way_to_the_target_is_followed_inside_the_rootfs(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let outside = t.dir.join("outside");
         fs::create_dir(&outside).unwrap();
         let bundle = t.bundle(&["read", "/link/made/file"], |config| {
@@ -209,7 +201,7 @@ both_views! {
     }
 
     fn a_target_cannot_climb_out_of_the_rootfs(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let bundle = t.bundle(&["read", "/climbed/file"], |config| {
             add_mount(config, "/../../../climbed", "bind", &source, &["bind"]);
         });
@@ -227,7 +219,7 @@ both_views! {
     }
 
     fn nothing_but_a_procfs_lands_on_proc(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let at = |target: &'static str, link: Option<&str>| {
             let bundle = t.bundle(&["exit", "0"], |config| {
                 add_mount(config, target, "bind", &source, &["bind"]);
@@ -245,7 +237,7 @@ both_views! {
     }
 
     fn a_bind_of_a_procfs_and_of_a_known_file_may_be_on_proc(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let bundle = t.bundle(&["read", "/proc/uptime"], |config| {
             add_mount(config, "/proc", "bind", "/proc", &["rbind"]);
             add_mount(config, "/proc/uptime", "bind", &format!("{source}/file"), &["bind"]);
@@ -254,7 +246,7 @@ both_views! {
     }
 
     fn options_of_a_tmpfs_are_left_out_of_a_bind(t) {
-        let source = shared(t, "shared");
+        let source = t.shared_dir("shared");
         let bundle = t.bundle(&["report", "--read", "/tmp/file"], |config| {
             add_mount(config, "/tmp", "", &source, &["nosuid", "mode=755", "size=1k", "bind"]);
         });

@@ -28,6 +28,7 @@ pub use probe::Probe;
 pub use runtime::{Output, Runtime};
 pub use view::View;
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -113,6 +114,14 @@ impl Test {
     pub fn with_runtime(&self, runtime: Runtime) -> Self {
         let (dir, tag) = (self.dir.clone(), self.tag.clone());
         Self::new(self.view, runtime, dir, tag)
+    }
+
+    /// A directory of the test's own on the host, with one file, `file`; its path.
+    pub fn shared_dir(&self, name: &str) -> String {
+        let dir = self.dir.join(name);
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("file"), "from the host").unwrap();
+        dir.to_str().unwrap().to_owned()
     }
 
     /// A bundle whose program is the probe with `args`; `edit` changes the default config.

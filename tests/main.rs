@@ -48,6 +48,7 @@ mod scheduling;
 mod seccomp;
 mod shared_mounts;
 mod sources;
+mod state_file;
 mod support;
 mod sysctl;
 mod systemd;

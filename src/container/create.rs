@@ -106,6 +106,7 @@ pub fn make(
         Ok(channel) => channel,
         Err(error) => return Err(undo.failed(&plan, &state, error.start_failed())),
     };
+    state.set_descriptors();
     state.orlop.phase = match start_by {
         StartBy::Socket => Phase::Created,
         StartBy::Channel => Phase::Running,

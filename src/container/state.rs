@@ -5,6 +5,11 @@
 //! own, is in one object `orlop`: it is all that later verbs need, so that none of them reads
 //! config.json again. A state is written whole at each transition, see
 //! [`Dir::save`](super::store::Dir::save).
+//!
+//! A state outlives the binary that wrote it. So a field that is added has a default, for
+//! states that are older than it; fields that we do not know are passed over, for those that
+//! are newer; and what cannot be read that way gets a new [`VERSION`], by which an older orlop
+//! knows that it must not guess.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,7 +34,7 @@ pub struct State {
     pub init_process_pid: i32,
     /// Clock ticks after the boot (field 22 of /proc/PID/stat).
     pub init_process_start: u64,
-    /// RFC 3339, UTC, nanoseconds.
+    /// RFC 3339, UTC, nanoseconds without the zeros at their end, as Go writes it.
     pub created: String,
     pub config: Config,
     pub rootless: bool,
@@ -37,7 +42,7 @@ pub struct State {
     pub cgroup_paths: BTreeMap<String, PathBuf>,
     /// By runc's names, `NEWNS` and so on; empty while there is no init.
     pub namespace_paths: BTreeMap<String, PathBuf>,
-    /// What the first three fds of init were, for checkpoint.
+    /// What the first three fds of init were, which nobody can tell later; for checkpoint.
     pub external_descriptors: Vec<String>,
     pub intel_rdt_path: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -82,7 +87,7 @@ pub struct Mapping {
     pub size: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cgroups {
     pub name: String,
     /// Relative to each hierarchy's mount.
@@ -92,6 +97,43 @@ pub struct Cgroups {
     pub systemd: bool,
     #[serde(rename = "Rootless")]
     pub rootless: bool,
+    // Limits, 0 or empty where there is none. Programs built on runc's library refuse a state
+    // without any of them.
+    #[serde(default)]
+    pub memory: i64,
+    #[serde(default)]
+    pub memory_reservation: i64,
+    #[serde(default)]
+    pub memory_swap: i64,
+    #[serde(default)]
+    pub cpu_shares: u64,
+    #[serde(default)]
+    pub cpu_quota: i64,
+    #[serde(default)]
+    pub cpu_period: u64,
+    #[serde(default)]
+    pub cpuset_cpus: String,
+    #[serde(default)]
+    pub cpuset_mems: String,
+    #[serde(default)]
+    pub pids_limit: i64,
+}
+
+impl Cgroups {
+    fn set_limits(&mut self, resources: &LinuxResources) {
+        let memory = resources.memory().unwrap_or_default();
+        self.memory = memory.limit().unwrap_or(0);
+        self.memory_reservation = memory.reservation().unwrap_or(0);
+        self.memory_swap = memory.swap().unwrap_or(0);
+        let cpu = resources.cpu().clone().unwrap_or_default();
+        self.cpu_shares = cpu.shares().unwrap_or(0);
+        self.cpu_quota = cpu.quota().unwrap_or(0);
+        self.cpu_period = cpu.period().unwrap_or(0);
+        self.cpuset_cpus = cpu.cpus().clone().unwrap_or_default();
+        self.cpuset_mems = cpu.mems().clone().unwrap_or_default();
+        let pids = resources.pids().as_ref();
+        self.pids_limit = pids.map_or(0, |pids| pids.limit());
+    }
 }
 
 /// What only this runtime reads.
@@ -144,11 +186,21 @@ impl State {
         let joined = plan.namespaces.join.iter();
         let mut labels = vec![format!("bundle={}", plan.bundle.display())];
         labels.extend(plan.annotations.iter().map(|(k, v)| format!("{k}={v}")));
+        let mut cgroups = Cgroups {
+            name: plan.id.clone(),
+            path: plan.cgroup.path.clone(),
+            systemd: plan.cgroup.unit.is_some(),
+            rootless,
+            ..Cgroups::default()
+        };
+        if let Some(resources) = &plan.cgroup.resources {
+            cgroups.set_limits(resources);
+        }
         Self {
             id: plan.id.clone(),
             init_process_pid: 0,
             init_process_start: 0,
-            created: humantime::format_rfc3339_nanos(created).to_string(),
+            created: rfc3339(created),
             config: Config {
                 rootfs: plan.rootfs.path.clone(),
                 readonlyfs: plan.rootfs.readonly,
@@ -166,12 +218,7 @@ impl State {
                     .collect(),
                 uid_mappings: mappings(&plan.namespaces.uid_mappings),
                 gid_mappings: mappings(&plan.namespaces.gid_mappings),
-                cgroups: Cgroups {
-                    name: plan.id.clone(),
-                    path: plan.cgroup.path.clone(),
-                    systemd: plan.cgroup.unit.is_some(),
-                    rootless,
-                },
+                cgroups,
                 no_new_privileges: plan.process.no_new_privileges,
                 version: plan.oci_version.clone(),
                 labels,
@@ -221,6 +268,23 @@ impl State {
                     .insert(joined.kind.clone(), joined.path.clone());
             }
         }
+    }
+
+    /// Note what limits the container has now.
+    pub fn set_resources(&mut self, resources: LinuxResources) {
+        self.config.cgroups.set_limits(&resources);
+        self.orlop.resources = Some(resources);
+    }
+
+    /// Note what the first three fds of init are, while they are those that it was given.
+    pub fn set_descriptors(&mut self) {
+        let pid = self.init_process_pid;
+        let target = |fd| match std::fs::read_link(format!("/proc/{pid}/fd/{fd}")) {
+            Ok(target) => target.to_string_lossy().into_owned(),
+            // Closed, or not ours to look at.
+            Err(_) => String::new(),
+        };
+        self.external_descriptors = (0..3).map(target).collect();
     }
 
     /// Note the resctrl group, and which groups are to go with the container.
@@ -289,6 +353,12 @@ fn runc_name(kind: NamespaceKind) -> &'static str {
         NamespaceKind::Cgroup => "NEWCGROUP",
         NamespaceKind::Time => "NEWTIME",
     }
+}
+
+fn rfc3339(time: std::time::SystemTime) -> String {
+    let text = humantime::format_rfc3339_nanos(time).to_string();
+    let short = text.trim_end_matches('Z').trim_end_matches('0');
+    format!("{}Z", short.trim_end_matches('.'))
 }
 
 fn mappings(maps: &[IdMapping]) -> Vec<Mapping> {
@@ -423,6 +493,14 @@ pub(crate) mod tests {
             json["config"]["namespaces"][2],
             serde_json::json!({"type": "NEWNET", "path": "/run/netns/x"})
         );
+    }
+
+    #[test]
+    fn a_time_is_as_long_as_it_must_be() {
+        let text = |nanos| rfc3339(std::time::UNIX_EPOCH + std::time::Duration::new(10, nanos));
+        assert_eq!(text(0), "1970-01-01T00:00:10Z");
+        assert_eq!(text(120), "1970-01-01T00:00:10.00000012Z");
+        assert_eq!(text(123_456_789), "1970-01-01T00:00:10.123456789Z");
     }
 
     #[test]

@@ -361,7 +361,7 @@ pub fn is_missing_root(error: &Error) -> bool {
 pub(crate) mod tests {
     use super::*;
     use crate::container::state::tests::state;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     /// A store in a directory of the test's own; the caller removes that.
     pub(crate) fn store(name: &str) -> (PathBuf, Store) {
@@ -405,6 +405,17 @@ pub(crate) mod tests {
         assert!(base.exists(), "a link in the directory is not followed");
         assert_eq!(store.open(&id("x")).unwrap_err(), Error::no_container());
         assert_eq!(dir.lock().unwrap_err(), Error::no_container());
+        std::fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn a_root_in_a_session_is_sticky() {
+        let (base, store) = store("sticky");
+        let sticky = Store::in_session(base.join("session"));
+        store.create(&id("x")).unwrap();
+        sticky.create(&id("x")).unwrap();
+        let mode = |path| std::fs::metadata(base.join(path)).unwrap().mode() & 0o7777;
+        assert_eq!((mode("root"), mode("session")), (0o700, 0o1700));
         std::fs::remove_dir_all(base).unwrap();
     }
 

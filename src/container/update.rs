@@ -62,7 +62,7 @@ pub fn update(host: &Host, store: &Store, id: &ContainerId, change: &Change) -> 
         limits.put_back();
         return Err(error);
     }
-    state.orlop.resources = Some(plan.resources);
+    state.set_resources(plan.resources);
     dir.save(&state).inspect_err(|_| {
         if let Some(groups) = &groups {
             groups.put_back();

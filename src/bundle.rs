@@ -85,14 +85,7 @@ impl Bundle {
 /// Read a resources object, as `update --resources FILE` has it, with what was mended. `-` is
 /// standard input.
 pub fn read_resources(path: &Path) -> Result<(oci::LinuxResources, Vec<String>)> {
-    let file = match path.to_str() {
-        Some("-") => std::io::stdin()
-            .as_fd()
-            .try_clone_to_owned()
-            .map(File::from),
-        _ => File::open(path),
-    };
-    let file = file.step_on("open the resources", path)?;
+    let file = open_or_stdin(path).step_on("open the resources", path)?;
     let name = path.display().to_string();
     let text = read(file, path)?;
     let parsed = parse(&text, &name, &repair::RESOURCES).map_err(|error| error.in_file(path))?;
@@ -100,14 +93,25 @@ pub fn read_resources(path: &Path) -> Result<(oci::LinuxResources, Vec<String>)>
     Ok(parsed)
 }
 
-/// Read a process object, as `exec --process FILE` has it, with what was mended.
+/// Read a process object, as `exec --process FILE` has it, with what was mended. `-` is standard
+/// input.
 pub fn read_process(path: &Path) -> Result<(oci::Process, Vec<String>)> {
-    let file = File::open(path).step_on("open the process file", path)?;
+    let file = open_or_stdin(path).step_on("open the process file", path)?;
     let name = path.display().to_string();
     let text = read(file, path)?;
     let parsed = parse(&text, &name, &repair::PROCESS).map_err(|error| error.in_file(path))?;
     unknown::show(&text, &name, repair::PROCESS.within);
     Ok(parsed)
+}
+
+fn open_or_stdin(path: &Path) -> std::io::Result<File> {
+    match path.to_str() {
+        Some("-") => std::io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .map(File::from),
+        _ => File::open(path),
+    }
 }
 
 fn read(file: File, path: &Path) -> Result<Vec<u8>> {

@@ -235,11 +235,11 @@ both_views! {
         let container = t.sleeper(|config| {
             add_user_namespace(config, 200_000);
             config["process"]["oomScoreAdj"] = json!(222);
-            config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 40, "hard": 50},
+            config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 50, "hard": 50},
                 {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]);
         });
         let report = report(&container, &[]);
-        assert_eq!(report["rlimits"]["RLIMIT_NOFILE"], json!([40, 50]));
+        assert_eq!(report["rlimits"]["RLIMIT_NOFILE"], json!([50, 50]));
         assert_eq!(report["rlimits"]["RLIMIT_CORE"], json!([0, 0]));
         assert_eq!(report["oom_score_adj"], "222");
         container.end();

@@ -15,6 +15,8 @@ mod devices;
 mod equal;
 mod events;
 mod exec;
+mod exec_cgroup;
+mod exec_process;
 mod failure;
 mod fields;
 mod flags;

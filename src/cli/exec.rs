@@ -54,7 +54,7 @@ fn flags(command: Command) -> Command {
         .arg(
             path("process", "FILE")
                 .short('p')
-                .help("path to the process.json"),
+                .help("path to the process.json; - is standard input"),
         )
         .arg(
             switch("detach")

@@ -1,5 +1,7 @@
 //! What exec's process will be: init's, changed by flags, or one from a file.
 
+use std::path::Path;
+
 use super::options::{Change, Exec};
 use super::state::State;
 use crate::bundle;
@@ -19,6 +21,11 @@ pub fn plan(state: &State, options: &Exec, host: &Host) -> Result<Process> {
             host.capabilities()
         };
         let changed = changed(base, &options.change, held)?;
+        if options.change.selinux_label.is_some() && !host.has_selinux() {
+            return Err(Error::invalid(
+                "--process-label: selinux is disabled or not supported",
+            ));
+        }
         return Ok(Process {
             terminal: options.tty,
             ..changed
@@ -33,28 +40,63 @@ pub fn plan(state: &State, options: &Exec, host: &Host) -> Result<Process> {
     for warning in warnings {
         log::warn!("{}", warning.replace("(config.json: ", &place));
     }
-    // What `linux` of config.json gives to each process of the container, and its annotations.
-    Ok(Process {
+    let has_capabilities = process.capabilities().is_some();
+    Ok(completed(planned, base, has_capabilities))
+}
+
+/// What the file does not say is as init has it, and so is what `linux` and the annotations of
+/// config.json give to each process. Only noNewPrivileges that is not there is `false`.
+fn completed(planned: Process, base: &Process, has_capabilities: bool) -> Process {
+    Process {
         user: User {
             keep_groups: base.user.keep_groups,
+            umask: planned.user.umask.or(base.user.umask),
             ..planned.user
         },
+        capabilities: if has_capabilities {
+            planned.capabilities
+        } else {
+            base.capabilities
+        },
+        rlimits: if planned.rlimits.is_empty() {
+            base.rlimits.clone()
+        } else {
+            planned.rlimits
+        },
+        oom_score_adj: planned.oom_score_adj.or(base.oom_score_adj),
+        apparmor_profile: planned
+            .apparmor_profile
+            .or_else(|| base.apparmor_profile.clone()),
+        selinux_label: planned.selinux_label.or_else(|| base.selinux_label.clone()),
+        io_priority: planned.io_priority.or(base.io_priority),
+        scheduler: planned.scheduler.or_else(|| base.scheduler.clone()),
+        exec_cpu_affinity: planned
+            .exec_cpu_affinity
+            .or_else(|| base.exec_cpu_affinity.clone()),
         seccomp: base.seccomp.clone(),
         personality: base.personality,
         memory_policy: base.memory_policy.clone(),
         ..planned
-    })
+    }
 }
 
 /// The error of a process that may be one from a file. What `linux` says of each process of the
-/// container is config.json's in any case; a process has no field of that name.
+/// container is config.json's in any case, and so is what the file left out; a process has no
+/// field of these names.
 pub fn in_its_file(error: Error, options: &Exec) -> Error {
-    let of_linux = |target: &Target| match target {
-        Target::Field(pointer) => pointer.starts_with("/linux/"),
+    let of_config = |target: &Target| match target {
+        Target::Field(pointer) => {
+            pointer.starts_with("/linux/") || pointer.starts_with("/process/")
+        }
         Target::Path(_) => false,
     };
     match &options.process {
-        Some(file) if !error.target.as_ref().is_some_and(of_linux) => error.in_file(file),
+        Some(file) if !error.target.as_ref().is_some_and(of_config) => {
+            error.in_file(match file.to_str() {
+                Some("-") => Path::new("standard input"),
+                _ => file,
+            })
+        }
         _ => error,
     }
 }

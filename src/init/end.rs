@@ -5,18 +5,18 @@ use std::convert::Infallible;
 use std::os::fd::RawFd;
 
 use super::channel::{self, Channel, Message};
-use super::process;
+use super::process::{self, Cwd};
 use super::program::{self, Program};
 use crate::error::{Error, Result, Step};
 use crate::plan::Process;
 use crate::sys;
 
 /// From the runtime's process to the user's, and a look for its program. Init and exec alike.
-pub fn become_process(process: &Process, channel: &Channel) -> Result<Program> {
+pub fn become_process(process: &Process, cwd: Cwd, channel: &Channel) -> Result<Program> {
     process::scheduling::set(process)?;
     process::set_labels(process)?;
     let env = program::environment(process);
-    for warning in process::become_user(process)? {
+    for warning in process::become_user(process, cwd)? {
         channel.send(&Message::Warn(warning))?;
     }
     Program::find(process, &env)

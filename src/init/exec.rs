@@ -13,6 +13,7 @@ use nix::unistd::setsid;
 
 use super::channel::Channel;
 use super::end::{become_process, close_all_but, execute, fail, report_panics_on};
+use super::process::Cwd;
 use super::program::Program;
 use super::rootfs::RootFs;
 use super::terminal::Terminal;
@@ -138,5 +139,5 @@ fn prepare(process: &Process, handed: &Handed) -> Result<Program> {
         let mapped = handed.namespaces.contains(&NamespaceKind::User);
         process::join_keyring(handed.container_id, mapped)?;
     }
-    become_process(process, &handed.channel)
+    become_process(process, Cwd::There, &handed.channel)
 }

@@ -41,6 +41,7 @@ use self::channel::{Channel, Gate, Message};
 use self::end::{become_process, close_all_but, execute, fail, fail_unheard, report_panics_on};
 use self::lookup::Lookup;
 use self::namespaces::Opened;
+use self::process::Cwd;
 use self::program::Program;
 use self::rootfs::{Make, RootFs};
 use self::sources::Source;
@@ -123,7 +124,7 @@ fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
         }
     }
     configure_namespaces(plan)?;
-    become_process(&plan.process, &handed.channel)
+    become_process(&plan.process, Cwd::Made, &handed.channel)
 }
 
 /// The rootfs with all that is in it, and then we in it.

@@ -9,7 +9,7 @@ mod user;
 
 use nix::errno::Errno;
 
-pub use self::user::become_user;
+pub use self::user::{Cwd, become_user};
 use crate::error::{Error, Result, Step};
 use crate::plan::capabilities::SYS_ADMIN;
 use crate::plan::{Process, Rlimit};
@@ -107,6 +107,7 @@ pub fn set_labels(process: &Process) -> Result<()> {
             .map_err(|e| {
                 e.within(&format!("apply apparmor profile {profile:?}"))
                     .with_field(process.pointer("apparmorProfile"))
+                    .with_hint("is AppArmor active here, and the profile loaded?")
             })?;
     }
     if let Some(label) = selinux {

@@ -15,16 +15,25 @@ use crate::plan::{Capabilities, Process};
 use crate::sys::caps;
 use crate::sys::process as sys;
 
+/// A working directory that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cwd {
+    /// Is made: init's.
+    Made,
+    /// Is an error: callers of exec want to hear of it.
+    There,
+}
+
 /// Change to the user with its groups and capabilities, and to the working directory.
 ///
 /// When the filter is loaded without no_new_privs, CAP_SYS_ADMIN stays permitted (not
 /// effective) until then. Gives what the log should be told.
-pub fn become_user(process: &Process) -> Result<Vec<String>> {
+pub fn become_user(process: &Process, cwd: Cwd) -> Result<Vec<String>> {
     let user = &process.user;
     if let Some(umask) = user.umask {
         nix::sys::stat::umask(Mode::from_bits_truncate(umask));
     }
-    let entered = enter_cwd(process);
+    let entered = enter_cwd(process, cwd);
     own_stdio(user.uid)?;
     set_limits(&process.rlimits)?;
     drop_bounding(process.capabilities.bounding)?;
@@ -59,7 +68,7 @@ pub fn become_user(process: &Process) -> Result<Vec<String>> {
     match entered {
         Ok(()) => {}
         Err(Errno::EACCES | Errno::EPERM) => {
-            enter_cwd(process).map_err(|e| cwd_error(process, e))?
+            enter_cwd(process, cwd).map_err(|e| cwd_error(process, e))?
         }
         Err(errno) => return Err(cwd_error(process, errno)),
     }
@@ -110,10 +119,10 @@ fn setgroups_is_denied() -> bool {
     std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
 }
 
-fn enter_cwd(process: &Process) -> Result<(), Errno> {
+fn enter_cwd(process: &Process, cwd: Cwd) -> Result<(), Errno> {
     match chdir(&process.cwd) {
         // `root` as working directory is where we are already, so this is one call in most runs.
-        Err(Errno::ENOENT) => {
+        Err(Errno::ENOENT) if cwd == Cwd::Made => {
             // By no link of /proc: with the host's processes in sight they lead out.
             RootFs::current()
                 .and_then(|root| root.find_or_make(&process.cwd, Make::Directory))

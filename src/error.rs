@@ -28,6 +28,8 @@ pub enum Kind {
     WrongState,
     /// The user's program cannot be found or executed.
     NoProgram,
+    /// A process of ours ended without a word.
+    Died,
 }
 
 /// What the step acted on.

@@ -145,6 +145,7 @@ once! {
         require(t, &["cpuset"]);
         t.only_orlop("runc does not name the field");
         refused(t, &json!({"cpu": {"cpus": "4000000"}}), "/cpu/cpus");
+        refused(t, &json!({"cpu": {"mems": "4000000"}}), "/cpu/mems");
     }
 
     fn the_number_of_processes_is_limited(t) {

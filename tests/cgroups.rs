@@ -3,6 +3,7 @@
 //! Limits are read back from the kernel's own files, while the container is created and not
 //! yet started: they must be there before the program runs.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 
@@ -118,7 +119,8 @@ v1_only! {
 
     fn a_cgroup_can_be_idle(t) {
         t.only_orlop("runc 1.1 ignores it");
-        check_v1(t, "cpu", json!({"cpu": {"idle": 1}}), &[("cpu.idle", "1")]);
+        // An idle cgroup refuses shares, so these come first.
+        check_v1(t, "cpu", json!({"cpu": {"idle": 1, "shares": 512}}), &[("cpu.idle", "1")]);
     }
 
     fn the_memory_limit_ends_a_program_that_wants_more(t) {
@@ -138,6 +140,34 @@ v1_only! {
             config["linux"]["resources"]["memory"] = json!({"limit": 32 << 10, "swap": 32 << 10});
         });
         t.try_create(&bundle).expect_code(1).expect_words("OOM-killed");
+    }
+
+    fn an_exec_that_the_memory_limit_ends_says_so(t) {
+        t.only_orlop("runc 1.1 does not say it");
+        let memory = hierarchy("memory").unwrap().join(&t.tag);
+        // The kernel rather kills what comes of this than init.
+        let script = r#"echo 1000 >/proc/self/oom_score_adj; exec "$@""#;
+        let words = ["/bin/sh", "-c", script, "sh"].map(OsStr::new);
+        let runtime = t.runtime.behind(&words);
+        // Just how much lets the clone in and not the program is the kernel's affair.
+        let said = (0..60).any(|step| {
+            let container = t.sleeper(|config| {
+                config["linux"]["resources"]["memory"] = json!({"limit": 8 << 20, "swap": 8 << 20});
+            });
+            let limit = (704 - 8 * step) << 10;
+            for name in ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"] {
+                // Below what cannot be freed it is refused, and then close enough.
+                let _ = fs::write(memory.join(&container.id).join(name), limit.to_string());
+            }
+            let output = runtime.call(&["exec", &container.id, "/probe", "exit", "0"]);
+            container.delete_force().expect_ok();
+            let died = output.stderr.contains("the process between the runtime and init died");
+            if died {
+                output.expect_code(255).expect_words("possibly OOM-killed");
+            }
+            died
+        });
+        assert!(said, "no exec died before its program began");
     }
 
     fn half_a_mebibyte_is_enough_to_start_in(t) {
@@ -207,6 +237,10 @@ v1_only! {
             config["linux"]["resources"]["cpu"] = json!({"cpus": "4000"});
         });
         t.try_create(&bundle).expect_code(1);
+        let bundle = t.bundle(&["exit", "0"], |config| {
+            config["linux"]["resources"]["cpu"] = json!({"mems": "1000"});
+        });
+        t.try_create(&bundle).expect_code(1).expect_words("cpuset.mems");
         before.assert_unchanged(t, "after a failed create");
     }
 

@@ -7,7 +7,7 @@ use nix::mount::{MsFlags, mount, umount};
 use serde_json::{Value, json};
 
 use crate::support::bundle::{add_mount, add_user_namespace, push, set_capabilities};
-use crate::support::{Container, Probe, Test, both_views, probe};
+use crate::support::{Container, Probe, Test, View, both_views, probe};
 
 /// The host's id of 0 inside.
 const FIRST: u32 = 200_000;
@@ -102,6 +102,31 @@ both_views! {
             assert_eq!(report.mount(target)["fstype"], fstype, "at {target}");
         }
         assert!(report.find_mount("/sys/fs/cgroup").is_some());
+    }
+
+    fn a_cgroup_mount_without_a_namespace_of_its_own_is_the_containers_cgroup(t) {
+        t.only_orlop("runc passes over the options");
+        if t.view == View::V1 {
+            t.skip("cgroup v1 has no such options");
+        }
+        for option in ["nsdelegate", "rro"] {
+            let bundle = t.bundle(&["report"], |config| {
+                mapped(config);
+                let mounts = config["mounts"].as_array_mut().unwrap();
+                let entry = mounts.iter_mut().find(|m| m["destination"] == "/sys/fs/cgroup").unwrap();
+                entry["options"] = json!(["nosuid", "noexec", "nodev", "ro", option]);
+            });
+            let output = t.run(&bundle);
+            output.expect_ok();
+            let warned = output.stderr.contains("has no effect from a namespace");
+            assert_eq!(warned, option == "nsdelegate", "{output}");
+            let report = Probe::parse(&output);
+            let mount = report.mount("/sys/fs/cgroup");
+            assert_eq!(mount["fstype"], "cgroup2");
+            let root = mount["root"].as_str().unwrap();
+            assert!(root.ends_with(&bundle.id), "{option}: not its own cgroup: {mount}");
+            assert!(report.options("/sys/fs/cgroup").contains("ro"));
+        }
     }
 
     fn the_default_devices_work_inside(t) {

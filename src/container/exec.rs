@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::poll::PollTimeout;
 use nix::unistd::Pid;
 
 use super::checks;
@@ -32,6 +33,7 @@ use crate::intel_rdt::Running;
 use crate::plan::capabilities::SYS_ADMIN;
 use crate::plan::{self, NamespaceKind};
 use crate::seal::Sealed;
+use crate::sys::pidfd;
 use crate::sys::process::set_affinity;
 
 /// The verb; gives the exit status of the process (0 when detached).
@@ -83,6 +85,7 @@ pub fn exec(
         new_keyring: !state.orlop.no_new_keyring,
     };
     let (pid, pidfd) = spawn(&process, handed, born_in, unit.zip(below.as_deref()))
+        .map_err(|error| may_be_oom(error, &own))
         .map_err(|error| exec_process::in_its_file(error.start_failed(), options))?;
     let child = Process::child(pid, pidfd)?;
     let attended =
@@ -121,6 +124,16 @@ fn chroot<'a>(state: &'a State, init: &Process) -> Result<Option<Chroot<'a>>> {
 
 fn stopped() -> Error {
     Error::new("cannot exec in a stopped container").with_kind(Kind::WrongState)
+}
+
+/// The count is not read before each exec, so the kill may have been another; but a process that
+/// died without a word, or that the kernel had no memory for, speaks for itself.
+fn may_be_oom(error: Error, cgroup: &Cgroup) -> Error {
+    let lacked = error.kind == Kind::Died || error.errno() == Some(Errno::ENOMEM);
+    match lacked && cgroup.oom_killed() {
+        true => error.with_hint("possibly OOM-killed: is the memory limit too small for one more?"),
+        false => error,
+    }
 }
 
 fn check_status(status: Status, ignore_paused: bool) -> Result<()> {
@@ -172,16 +185,18 @@ fn spawn(
     };
     cloned.map_err(|error| match error.errno() {
         Some(Errno::ESRCH) => stopped(),
+        // The pid namespace has no init any more; or there is no memory indeed.
+        Some(Errno::ENOMEM) if has_ended(&handed.init) => stopped(),
         _ => error,
     })
 }
 
+fn has_ended(process: &OwnedFd) -> bool {
+    pidfd::wait(process.as_fd(), PollTimeout::ZERO).unwrap_or(false)
+}
+
 fn clone_error(errno: Errno) -> Error {
-    match errno {
-        // The pid namespace has no init any more.
-        Errno::ENOMEM => stopped(),
-        errno => Error::sys("clone the process", errno),
-    }
+    Error::sys("clone the process", errno)
 }
 
 /// Until execve closes the line.

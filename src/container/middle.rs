@@ -10,7 +10,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::cgroup::systemd::UnitName;
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Kind, Result, Step};
 use crate::init::channel::{self, Channel, Message};
 use crate::sys::{clone, pidfd, process};
 
@@ -78,7 +78,10 @@ pub fn clone_through(
     let pid = match answer? {
         Some(Message::Cloned(pid)) => Pid::from_raw(pid),
         Some(Message::Failed(error)) => return Err(error),
-        _ => return Err(Error::new("the process between the runtime and init died")),
+        _ => {
+            let text = "the process between the runtime and init died";
+            return Err(Error::new(text).with_kind(Kind::Died));
+        }
     };
     // Our child, not reaped yet: the number cannot be anybody else's.
     let pidfd = pidfd::open(pid).step("open the cloned process")?;

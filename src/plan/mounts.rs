@@ -103,6 +103,7 @@ fn one(
     }
     let what = kind(entry, fstype, &options, &field, around)?;
     warn_of_what_binds_cannot_have(&what, &options, &field, warnings);
+    warn_of_what_is_the_hosts(&what, &options, &field, around.namespaces, warnings);
     check_links(&what, options.links, &field)?;
     let idmap = mount_idmap::plan(entry, options.idmap.take(), &what, &field, around)?;
     targets::check(&target, &what, &field)?;
@@ -217,6 +218,27 @@ pub fn labelled(data: String, label: Option<&str>) -> String {
 }
 
 /// mount(2) passes over them in silence; a person should know.
+/// The kernel takes the options of a cgroup2 from the host's own cgroup namespace alone, since
+/// there is one hierarchy for all; of others it checks the spelling.
+fn warn_of_what_is_the_hosts(
+    what: &MountKind,
+    options: &Options,
+    field: &str,
+    namespaces: &Namespaces,
+    warnings: &mut Vec<String>,
+) {
+    let apart = namespaces.has(NamespaceKind::Cgroup) || namespaces.has(NamespaceKind::User);
+    if !apart || !matches!(what, MountKind::Cgroup2 { .. }) {
+        return;
+    }
+    for (index, word) in &options.data {
+        warnings.push(format!(
+            "mount option {word:?} has no effect from a namespace of the container's own: it is \
+             one of the host's cgroups (config.json: {field}/options/{index})"
+        ));
+    }
+}
+
 fn warn_of_what_binds_cannot_have(
     what: &MountKind,
     options: &Options,

@@ -1,5 +1,5 @@
-//! Hundreds of random rule lists, told to the kernel and judged by it: the loaded program on v2,
-//! the lists on v1. (10,000 are judged by an interpreter of the same program, beside it.)
+//! Ten thousand random rule lists, told to the kernel and judged by it: the loaded program on v2,
+//! the lists on v1. (As many are judged by an interpreter of the same program, beside it.)
 //!
 //! There is no test run for programs of this type, so a process in the cgroup asks: mknod(2) for
 //! making, access(2) for reading and writing, which comes to the same check as open(2) and needs
@@ -26,7 +26,7 @@ use crate::cgroup::{Cgroup, limits, open_dir, program};
 use crate::plan::DeviceRule;
 use crate::sys::{clone, process};
 
-const LISTS: usize = 400;
+const LISTS: usize = 10_000;
 const NUMBERS: [(u32, u32); 6] = [(1, 3), (1, 0), (5, 3), (5, 0xf_ffff), (4095, 3), (999, 7)];
 /// One of each kind and number, four accesses.
 const QUESTIONS: usize = 2 * NUMBERS.len() * 4;

@@ -29,18 +29,27 @@ pub fn v2(
     let target = root.find_or_make(&mount.target, Make::Directory)?;
     proc_targets::check(root, mount, target.as_fd(), || Ok(false))?;
     if changes_after(mount) {
-        let tree = new_tree("cgroup2", "cgroup", 0, data)?;
+        let tree = match new_tree("cgroup2", "cgroup", 0, data) {
+            Err(error) if error.errno().is_some_and(is_foreign) => {
+                return bind(root, mount, clone_cgroup(dirs)?);
+            }
+            tree => tree?,
+        };
         set_attr(tree.as_fd(), &bind_attr(mount.flags, 0), false)?;
         attach(tree.as_fd(), target.as_fd())?;
         finish(tree.as_fd(), mount)?;
         return Ok(None);
     }
     match mount_here(&target, "cgroup", "cgroup2", mount.flags, data) {
-        // In a user namespace that does not own the cgroup namespace: the container's own
-        // directory, bound.
-        Err(Errno::EPERM | Errno::EBUSY) => bind(root, mount, clone_cgroup(dirs)?),
+        Err(errno) if is_foreign(errno) => bind(root, mount, clone_cgroup(dirs)?),
         other => other.step("mount a cgroup2").map(|()| None),
     }
+}
+
+/// In a user namespace that does not own the cgroup namespace: then the container's own directory
+/// is bound. Its options would have had no effect (the plan has said so).
+fn is_foreign(errno: Errno) -> bool {
+    matches!(errno, Errno::EPERM | Errno::EBUSY)
 }
 
 /// The container's cgroup; where it could not have one, the caller's, in which it is.

@@ -26,6 +26,29 @@ fn v2_is_one_filesystem_with_its_options() {
 }
 
 #[test]
+fn options_of_v2_that_the_kernel_takes_from_the_host_alone_are_warned_of() {
+    let map = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+    for (linux, warned) in [
+        (json!({"namespaces": [{"type": "mount"}, {"type": "cgroup"}]}), true),
+        (
+            json!({"namespaces": [{"type": "mount"}, {"type": "user"}],
+                "uidMappings": map, "gidMappings": map}),
+            true,
+        ),
+        (json!({"namespaces": [{"type": "mount"}]}), false),
+    ] {
+        let mut spec: Value = with_linux(linux.clone());
+        spec["mounts"] = json!([{"destination": "/sys/fs/cgroup", "type": "cgroup",
+            "source": "cgroup", "options": ["ro", "nsdelegate"]}]);
+        let warnings = plan_on(&spec, &fixed_host()).unwrap().warnings;
+        let about = |w: &String| {
+            w.contains("\"nsdelegate\" has no effect") && w.contains("/mounts/0/options/1")
+        };
+        assert_eq!(warnings.iter().any(about), warned, "{linux}: {warnings:?}");
+    }
+}
+
+#[test]
 fn v2_that_is_shared_is_bound() {
     let what = mount(&["ro"], &fixed_host()).unwrap();
     let MountKind::Bind {

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{AccessFlags, Pid, access, unlink};
 use serde_json::json;
 
@@ -183,6 +183,94 @@ fn the_kernel_judges_as_the_rules_say() {
             }
         }
     }
+    std::fs::remove_dir_all(&dir).unwrap();
+    cgroup.remove().unwrap();
+}
+
+/// A process in the cgroup that opens the two devices again and again, until the line ends. Its
+/// status: 0 when the first could be opened each time and the second never.
+fn doors(
+    cgroup: &Cgroup,
+    unified: BorrowedFd,
+    open: &CString,
+    shut: &CString,
+) -> (Pid, UnixStream) {
+    let (line, mut theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let looks = || -> std::convert::Infallible {
+        let both = AccessFlags::R_OK | AccessFlags::W_OK;
+        let mut rounds = 0_u64;
+        while !theirs.read(&mut [0]).is_ok_and(|n| n == 0) {
+            if access(open.as_c_str(), both) != Ok(()) {
+                process::exit_now(1);
+            }
+            if access(shut.as_c_str(), both) != Err(Errno::EPERM) {
+                process::exit_now(2);
+            }
+            rounds += 1;
+        }
+        process::exit_now(if rounds < 1_000 { 3 } else { 0 })
+    };
+    let start = || {
+        cgroup.enter().unwrap();
+        clone::clone3(0, Some(unified), looks).unwrap()
+    };
+    let (pid, _) = std::thread::scope(|scope| scope.spawn(start).join()).unwrap();
+    (pid, line)
+}
+
+#[test]
+fn programs_are_replaced_without_a_gap() {
+    let Some(place) = Place::new("gap", json!({})) else {
+        return;
+    };
+    let cgroup = place.create().unwrap();
+    let Some(unified) = cgroup.unified_dir().map(|dir| open_dir(dir).unwrap()) else {
+        eprintln!("SKIPPED: no unified hierarchy");
+        return cgroup.remove().unwrap();
+    };
+    let dir = std::env::temp_dir().join(format!("orlop-gap-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let nodes = [("null", 3), ("shut", 11)].map(|(name, minor)| {
+        let node = path(&dir, name);
+        let made = mknod(
+            node.as_c_str(),
+            SFlag::S_IFCHR,
+            Mode::S_IRUSR,
+            makedev(1, minor),
+        );
+        (node, made)
+    });
+    let [(null, Ok(())), (shut, Ok(()))] = &nodes else {
+        eprintln!("SKIPPED: no right to make devices");
+        std::fs::remove_dir_all(&dir).unwrap();
+        return cgroup.remove().unwrap();
+    };
+    if let Some(v1) = cgroup.v1_dir("devices") {
+        limits::set_devices_v1(v1, &Table::new(&[rule("allow a")]).unwrap()).unwrap();
+    }
+    let lists = [
+        vec![rule("deny a"), rule("allow c 1:3 rwm")],
+        vec![rule("allow a"), rule("deny c 1:11 rwm")],
+    ];
+    let tables = lists.map(|list| Table::new(&list).unwrap());
+    program::replace(unified.as_fd(), &tables[0]).unwrap();
+    let (pid, line) = doors(&cgroup, unified.as_fd(), null, shut);
+    for round in 0..1_000 {
+        if round % 10 == 0 {
+            // There may be several, of which each must allow.
+            program::attach(unified.as_fd(), &tables[0]).unwrap();
+        }
+        program::replace(unified.as_fd(), &tables[round % 2]).unwrap();
+    }
+    // The child has a copy of our end.
+    line.shutdown(std::net::Shutdown::Both).unwrap();
+    let ended = waitpid(pid, None).unwrap();
+    assert_eq!(
+        ended,
+        WaitStatus::Exited(pid, 0),
+        "1: a denial, 2: an opening"
+    );
     std::fs::remove_dir_all(&dir).unwrap();
     cgroup.remove().unwrap();
 }

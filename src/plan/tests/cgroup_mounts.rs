@@ -29,7 +29,10 @@ fn v2_is_one_filesystem_with_its_options() {
 fn options_of_v2_that_the_kernel_takes_from_the_host_alone_are_warned_of() {
     let map = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
     for (linux, warned) in [
-        (json!({"namespaces": [{"type": "mount"}, {"type": "cgroup"}]}), true),
+        (
+            json!({"namespaces": [{"type": "mount"}, {"type": "cgroup"}]}),
+            true,
+        ),
         (
             json!({"namespaces": [{"type": "mount"}, {"type": "user"}],
                 "uidMappings": map, "gidMappings": map}),

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::leaks::Snapshot;
 use crate::support::systemd::{self, Manner, Systemd, Value, property_of};
-use crate::support::{Probe, Test, View, both_views, isolate, once, view};
+use crate::support::{Container, Probe, Test, View, both_views, isolate, once, view};
 
 /// As it is without a cgroupsPath.
 fn by_default(config: &mut Json) {
@@ -124,6 +124,43 @@ both_views! {
         fs_remove_slices(t);
     }
 
+    fn a_unit_that_got_another_holder_is_left_alone_by_delete(t) {
+        t.only_orlop("tells systemd itself");
+        let systemd = Systemd::start(t, Manner::default());
+        let t = &systemd.test;
+        let container = t.sleeper(at("a.slice:box:given"));
+        container.kill("KILL").expect_ok();
+        container.wait_for_status("stopped");
+        systemd.give_away("box-given.scope");
+        container.delete().expect_ok().expect_words("is not this container's, and stays");
+        assert_eq!(systemd.units(), ["box-given.scope"]);
+        remove_unit(t, "a.slice/box-given.scope");
+        fs_remove_slices(t);
+    }
+
+    fn a_create_that_was_killed_before_its_unit_takes_no_others(t) {
+        t.only_orlop("tells systemd itself");
+        let systemd = Systemd::start(t, Manner::default());
+        let t = &systemd.test;
+        let lives = t.sleeper(at("a.slice:box:shared"));
+        delete_what_was_killed_before_its_unit(t, &lives);
+        assert_eq!(systemd.units(), ["box-shared.scope"]);
+        lives.end();
+        fs_remove_slices(t);
+    }
+
+    fn processes_are_told_by_number_before_255(t) {
+        t.only_orlop("tells systemd itself");
+        let systemd = Systemd::start(t, Manner { version: "254.9", ..Manner::default() });
+        let t = &systemd.test;
+        let container = t.create(&t.bundle(&["sleep"], at("a.slice:box:old")));
+        let pids = vec![Value::Uint32(container.pid())];
+        assert_eq!(systemd.property("PIDs"), Some(Value::Array("u".to_owned(), pids)));
+        assert_eq!(systemd.property("PIDFDs"), None);
+        container.delete().expect_ok();
+        fs_remove_slices(t);
+    }
+
     fn a_unit_that_failed_before_is_reset_and_started_again(t) {
         t.only_orlop("tells systemd itself");
         let unit = Some(("box-three.scope".to_owned(), true));
@@ -188,6 +225,7 @@ both_views! {
         let container = t.create(&t.bundle(&["sleep"], at("a.slice:ignored:a-b.slice")));
         assert_eq!(systemd.units(), ["a-b.slice"]);
         assert_eq!(systemd.property("PIDs"), None);
+        assert_eq!(systemd.property("PIDFDs"), None);
         assert_eq!(systemd.property("Slice"), None);
         let place = format!("{}/a.slice/a-b.slice", t.tag);
         assert!(cgroups_of(container.pid()).lines().any(|line| line.ends_with(&place)));
@@ -328,6 +366,33 @@ crate::cgroups::v1_only! {
         let t = systemd.test.with_runtime(systemd.test.runtime.with_flags(&["--rootless=true"]));
         t.try_create(&t.bundle(&["exit", "0"], by_default))
             .expect_error("cannot use rootless systemd cgroups manager on cgroup v1");
+    }
+}
+
+/// Delete what a create leaves that is killed after it has written its state and before it asks for
+/// its unit, whose name a living container has.
+pub fn delete_what_was_killed_before_its_unit(t: &Test, lives: &Container) {
+    let mut half = state(t, &lives.id);
+    let id = format!("{}-half", t.tag);
+    half["id"] = json!(id);
+    half["init_process_pid"] = json!(0);
+    half["init_process_start"] = json!(0);
+    half["orlop"]["phase"] = json!("creating");
+    half["orlop"]["unit"]["description"] = json!(format!("libcontainer container {id} of /b"));
+    let dir = t.runtime.root.join(&id);
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("state.json"), half.to_string()).unwrap();
+    let deleted = t.runtime.call(&["delete", "--force", &id]);
+    deleted
+        .expect_ok()
+        .expect_words("is not this container's, and stays");
+    assert_eq!(lives.status(), "running");
+}
+
+/// What the stand-in has made and not removed.
+fn remove_unit(t: &Test, path: &str) {
+    for (_, point) in view::hierarchies() {
+        let _ = fs::remove_dir(point.join(&t.tag).join(path));
     }
 }
 

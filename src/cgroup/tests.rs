@@ -33,6 +33,7 @@ impl Place {
         let plan = crate::plan::cgroup::plan(
             Some(&linux),
             "box",
+            Path::new("/b"),
             &Default::default(),
             &Host::new(),
             &mut Vec::new(),

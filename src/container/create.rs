@@ -3,8 +3,6 @@
 use std::os::fd::AsFd;
 use std::time::SystemTime;
 
-use nix::unistd::Pid;
-
 use super::id::ContainerId;
 use super::idmapped::Mapper;
 use super::net_devices::NetDevices;
@@ -16,6 +14,7 @@ use super::store::{Lock, Store};
 use super::undo::Undo;
 use super::{checks, idmap, publish, sources, spawn, start_socket};
 use crate::cgroup::Cgroup;
+use crate::cgroup::systemd::Init;
 use crate::error::{Error, Result};
 use crate::hooks;
 use crate::host::Host;
@@ -218,7 +217,13 @@ fn attend(
 /// With the systemd driver: the unit, with init in it.
 fn place_in_unit(plan: &Plan, state: &mut State, undo: &mut Undo) -> Result<()> {
     if let (Some(unit), Some(cgroup)) = (&plan.cgroup.unit, &mut undo.cgroup) {
-        let init = Pid::from_raw(state.init_process_pid);
+        let Some(init) = &undo.init else {
+            return Ok(());
+        };
+        let init = Init {
+            pid: init.pid(),
+            pidfd: init.pidfd(),
+        };
         cgroup
             .place(&plan.cgroup, unit, init)
             .map_err(|error| error.within("unable to apply cgroup configuration"))?;

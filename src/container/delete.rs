@@ -6,6 +6,7 @@ use super::state::{Phase, State};
 use super::status::Status;
 use super::store::{Dir, Store};
 use crate::cgroup::Cgroup;
+use crate::cgroup::systemd::Holder;
 use crate::error::{Error, Kind, Result};
 use crate::hooks;
 use crate::intel_rdt;
@@ -43,9 +44,33 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<()> {
     destroy(&dir, &state)
 }
 
+/// The container's cgroup; none of its own when the unit that it would be in is another's.
+fn own_cgroup(state: &State) -> Cgroup {
+    let Some(unit) = &state.orlop.unit else {
+        return Cgroup::open(&state.cgroup_paths);
+    };
+    let ours = match unit.holder() {
+        Ok(holder) => holder != Holder::SomebodyElse,
+        Err(error) => {
+            log::warn!("{error}");
+            // A create that was killed may not have got to the unit; all others have had it.
+            state.orlop.phase != Phase::Creating
+        }
+    };
+    if ours {
+        return Cgroup::open(&state.cgroup_paths);
+    }
+    log::warn!("the unit {} is not this container's, and stays", unit.name);
+    Cgroup::nowhere()
+}
+
 /// Kill init and all that lives in the container's cgroup, and wait for init's end.
 pub fn kill_everything(state: &State) -> Result<()> {
-    let cgroup = Cgroup::open(&state.cgroup_paths);
+    // Where init lives, it lives in our unit.
+    let cgroup = match state.orlop.phase {
+        Phase::Creating => own_cgroup(state),
+        _ => Cgroup::open(&state.cgroup_paths),
+    };
     let init = Process::find(state.init_process_pid, state.init_process_start)?;
     if let Some(init) = &init {
         match init.signal(libc::SIGKILL) {
@@ -67,7 +92,7 @@ pub fn kill_everything(state: &State) -> Result<()> {
 /// Remove a stopped container: the processes that a shared pid namespace left, the cgroup, the
 /// resctrl group, the directory; then its poststop hooks.
 pub fn destroy(dir: &Dir, state: &State) -> Result<()> {
-    let cgroup = Cgroup::open(&state.cgroup_paths);
+    let cgroup = own_cgroup(state);
     // A create that was killed has not written down who init is; it may still wait for a hook.
     let half_made = state.orlop.phase == Phase::Creating;
     if half_made || !state.orlop.namespaces.contains(&NamespaceKind::Pid) {
@@ -75,7 +100,9 @@ pub fn destroy(dir: &Dir, state: &State) -> Result<()> {
     }
     if let Some(unit) = &state.orlop.unit {
         // An empty unit ends by itself; one that cannot be asked for is no reason to keep the rest.
-        if let Err(error) = unit.stop() {
+        if !cgroup.is_nowhere()
+            && let Err(error) = unit.stop()
+        {
             log::warn!("{error}");
         }
     }

@@ -6,15 +6,16 @@
 //! not the one that the bus sees. It also waits at most until a deadline, whatever it does.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg,
+    setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -38,6 +39,7 @@ pub struct Bus {
     received: Vec<u8>,
     signals: VecDeque<Message>,
     serial: u32,
+    takes_fds: bool,
 }
 
 /// Why a call failed.
@@ -95,12 +97,18 @@ impl Bus {
             received: Vec::new(),
             signals: VecDeque::new(),
             serial: 0,
+            takes_fds: false,
         };
         bus.log_in().map_err(|error| match socket {
             Socket::Path(path) => error.with_path(path),
             Socket::Abstract(_) => error,
         })?;
         Ok(bus)
+    }
+
+    /// Whether file descriptors can be sent by it.
+    pub fn takes_fds(&self) -> bool {
+        self.takes_fds
     }
 
     /// Have the bus send us the signals that match a rule.
@@ -118,6 +126,17 @@ impl Bus {
         member: &str,
         body: Vec<Value>,
     ) -> Result<Vec<Value>, Failure> {
+        self.call_with(object, member, body, &[])
+    }
+
+    /// The same, with file descriptors, which values of the body name by their place here.
+    pub fn call_with(
+        &mut self,
+        object: Object,
+        member: &str,
+        body: Vec<Value>,
+        fds: &[BorrowedFd],
+    ) -> Result<Vec<Value>, Failure> {
         self.serial += 1;
         let serial = self.serial;
         let message = Message {
@@ -127,11 +146,10 @@ impl Bus {
             member: member.to_owned(),
             destination: object.destination.to_owned(),
             body,
+            fds: fds.len() as u32,
             ..Message::new(Kind::Call)
         };
-        let step = "send to the bus";
-        let sent = self.stream.write_all(&message.encode()).step(step);
-        sent.map_err(Failure::Broken)?;
+        self.send(&message.encode(), fds).map_err(Failure::Broken)?;
         let end = Instant::now() + PATIENCE;
         loop {
             let message = match self.receive(end).map_err(Failure::Broken)? {
@@ -154,6 +172,24 @@ impl Bus {
                 _ => {}
             }
         }
+    }
+
+    /// File descriptors go with the first byte.
+    fn send(&mut self, bytes: &[u8], fds: &[BorrowedFd]) -> Result<()> {
+        const STEP: &str = "send to the bus";
+        let mut sent = 0;
+        if !fds.is_empty() {
+            let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+            let rights = [ControlMessage::ScmRights(&raw)];
+            let (socket, flags) = (self.stream.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+            sent = loop {
+                match sendmsg::<()>(socket, &[IoSlice::new(bytes)], &rights, flags, None) {
+                    Err(Errno::EINTR) => {}
+                    result => break result.step(STEP)?,
+                }
+            };
+        }
+        self.stream.write_all(&bytes[sent..]).step(STEP)
     }
 
     /// The body of the first signal of this name that `wanted` takes, also of those that came
@@ -181,19 +217,24 @@ impl Bus {
     }
 
     /// SASL EXTERNAL without a name: the peer takes the credentials that the kernel tells it.
-    /// All that there is to say is said at once.
+    /// All that there is to say is said at once. Every bus on a unix socket agrees to file
+    /// descriptors; what it says to that is its last line.
     fn log_in(&mut self) -> Result<()> {
         const STEP: &str = "log in to the bus";
-        let words = b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n";
+        let words = b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n";
         self.stream.write_all(words).step(STEP)?;
         let end = Instant::now() + PATIENCE;
+        let mut known = false;
         loop {
             if let Some(at) = self.received.windows(2).position(|two| two == b"\r\n") {
                 let line: Vec<u8> = self.received.drain(..at + 2).collect();
-                if line.starts_with(b"OK ") {
+                if known {
+                    self.takes_fds = line.starts_with(b"AGREE_UNIX_FD");
                     return Ok(());
                 }
-                if !line.starts_with(b"DATA") {
+                if line.starts_with(b"OK ") {
+                    known = true;
+                } else if !line.starts_with(b"DATA") {
                     let line = String::from_utf8_lossy(&line).trim_end().to_owned();
                     return Err(Error::new(format!("{STEP}: it said {line:?}")));
                 }

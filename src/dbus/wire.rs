@@ -28,6 +28,8 @@ pub enum Value {
     String(String),
     ObjectPath(String),
     Signature(String),
+    /// A file descriptor, by its place among those that go with the message.
+    UnixFd(u32),
     /// The signature of an element, for an array may be empty; then the elements.
     Array(String, Vec<Value>),
     Struct(Vec<Value>),
@@ -72,6 +74,7 @@ impl Value {
             Self::String(_) => "s".to_owned(),
             Self::ObjectPath(_) => "o".to_owned(),
             Self::Signature(_) => "g".to_owned(),
+            Self::UnixFd(_) => "h".to_owned(),
             Self::Array(element, _) => format!("a{element}"),
             Self::Struct(fields) => format!("({})", signature(fields)),
             Self::Variant(_) => "v".to_owned(),
@@ -85,7 +88,7 @@ impl Value {
             Self::Int16(value) => put(out, &value.to_le_bytes()),
             Self::Uint16(value) => put(out, &value.to_le_bytes()),
             Self::Int32(value) => put(out, &value.to_le_bytes()),
-            Self::Uint32(value) => put(out, &value.to_le_bytes()),
+            Self::Uint32(value) | Self::UnixFd(value) => put(out, &value.to_le_bytes()),
             Self::Int64(value) => put(out, &value.to_le_bytes()),
             Self::Uint64(value) => put(out, &value.to_le_bytes()),
             Self::Double(value) => put(out, &value.to_le_bytes()),
@@ -140,7 +143,7 @@ fn pad(out: &mut Vec<u8>, alignment: usize) {
 fn alignment(signature: &str) -> usize {
     match signature.bytes().next() {
         Some(b'n' | b'q') => 2,
-        Some(b'b' | b'i' | b'u' | b's' | b'o' | b'a') => 4,
+        Some(b'b' | b'i' | b'u' | b'h' | b's' | b'o' | b'a') => 4,
         Some(b'x' | b't' | b'd' | b'(' | b'{') => 8,
         _ => 1,
     }
@@ -167,6 +170,8 @@ pub struct Message {
     pub error: String,
     pub destination: String,
     pub body: Vec<Value>,
+    /// How many file descriptors go with it.
+    pub fds: u32,
 }
 
 impl Message {
@@ -181,6 +186,7 @@ impl Message {
             error: String::new(),
             destination: String::new(),
             body: Vec::new(),
+            fds: 0,
         }
     }
 
@@ -215,6 +221,9 @@ impl Message {
         }
         if !self.body.is_empty() {
             field(8, Value::Signature(signature(&self.body)));
+        }
+        if self.fds != 0 {
+            field(9, Value::Uint32(self.fds));
         }
         let mut out = vec![b'l', kind, 0, 1];
         put(&mut out, &(body.len() as u32).to_le_bytes());
@@ -283,6 +292,7 @@ impl Message {
                 (5, Value::Uint32(serial)) => message.reply_to = *serial,
                 (6, _) => message.destination = text,
                 (8, _) => body_signature = text,
+                (9, Value::Uint32(count)) => message.fds = *count,
                 _ => {}
             }
         }
@@ -368,7 +378,8 @@ impl<'a> Reader<'a> {
             b'n' => Value::Int16(i16::from_le_bytes(self.number()?)),
             b'q' => Value::Uint16(u16::from_le_bytes(self.number()?)),
             b'i' => Value::Int32(i32::from_le_bytes(self.number()?)),
-            b'u' | b'h' => Value::Uint32(self.u32()?),
+            b'u' => Value::Uint32(self.u32()?),
+            b'h' => Value::UnixFd(self.u32()?),
             b'x' => Value::Int64(i64::from_le_bytes(self.number()?)),
             b't' => Value::Uint64(u64::from_le_bytes(self.number()?)),
             b'd' => Value::Double(f64::from_le_bytes(self.number()?)),
@@ -472,7 +483,9 @@ mod tests {
             Value::Array("(sa(sv))".to_owned(), Vec::new()),
             Value::Signature("a{sv}".to_owned()),
             Value::ObjectPath("/".to_owned()),
+            Value::Array("h".to_owned(), vec![Value::UnixFd(0)]),
         ];
+        message.fds = 1;
         message
     }
 

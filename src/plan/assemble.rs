@@ -88,7 +88,14 @@ impl Plan {
         }
         let rootfs = rootfs(spec, context, &namespaces, host)?;
         let annotations = annotations(spec)?;
-        let mut cgroup = cgroup::plan(linux, context.id, &annotations, host, &mut warnings)?;
+        let mut cgroup = cgroup::plan(
+            linux,
+            context.id,
+            context.bundle,
+            &annotations,
+            host,
+            &mut warnings,
+        )?;
         let around = mounts::Around {
             bundle: context.bundle,
             rootfs: &rootfs.path,

@@ -33,6 +33,7 @@ const PATH: &str = "/linux/cgroupsPath";
 pub fn plan(
     linux: Option<&Linux>,
     id: &str,
+    bundle: &Path,
     annotations: &BTreeMap<String, String>,
     host: &Host,
     warnings: &mut Vec<String>,
@@ -76,6 +77,7 @@ pub fn plan(
             place,
             &systemd::Wanted {
                 id,
+                bundle,
                 user: rootless,
                 v2: layout.is_v2_only(),
                 version: host.systemd()?.version,

@@ -5,12 +5,15 @@
 //! test's cgroup parent, puts the processes in, and tells of the end of the job.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{IoSliceMut, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 use super::{Test, view};
 
@@ -61,8 +64,13 @@ struct Shared {
     tag: String,
     manner: Manner,
     calls: Vec<Call>,
-    /// Names of units and their directories.
-    units: Vec<(String, Vec<PathBuf>)>,
+    units: Vec<Unit>,
+}
+
+struct Unit {
+    name: String,
+    description: String,
+    dirs: Vec<PathBuf>,
 }
 
 /// The test with a runtime that has this systemd, and the record.
@@ -111,13 +119,21 @@ impl Systemd {
     /// The names of the units that are up.
     pub fn units(&self) -> Vec<String> {
         let units = &self.shared.lock().unwrap().units;
-        units.iter().map(|(name, _)| name.clone()).collect()
+        units.iter().map(|unit| unit.name.clone()).collect()
     }
 
     /// A unit ends by itself when it is empty.
     pub fn forget(&self, name: &str) {
         let mut shared = self.shared.lock().unwrap();
-        shared.units.retain(|(unit, _)| unit != name);
+        shared.units.retain(|unit| unit.name != name);
+    }
+
+    /// The unit of this name is another's from now on.
+    pub fn give_away(&self, name: &str) {
+        let mut shared = self.shared.lock().unwrap();
+        let mut units = shared.units.iter_mut();
+        let unit = units.find(|unit| unit.name == name).unwrap();
+        unit.description = "somebody else's".to_owned();
     }
 }
 
@@ -146,13 +162,12 @@ pub fn property_of(list: &Value, name: &str) -> Option<Value> {
 /// One client, until it goes.
 fn serve(mut stream: UnixStream, shared: &Mutex<Shared>) {
     let mut received = Vec::new();
-    let mut chunk = [0; 4096];
+    let mut fds = Vec::new();
     let mut greeted = false;
     let mut serial = 0;
     loop {
-        match stream.read(&mut chunk) {
-            Ok(0) | Err(_) => return,
-            Ok(length) => received.extend_from_slice(&chunk[..length]),
+        if !receive(&stream, &mut received, &mut fds) {
+            return;
         }
         if !greeted {
             let words = b"BEGIN\r\n";
@@ -160,8 +175,12 @@ fn serve(mut stream: UnixStream, shared: &Mutex<Shared>) {
                 continue;
             };
             let login: Vec<u8> = received.drain(..at + words.len()).collect();
-            assert_eq!(login, b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n");
-            stream.write_all(b"DATA\r\nOK 0123\r\n").unwrap();
+            assert_eq!(
+                login,
+                b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"
+            );
+            let words = b"DATA\r\nOK 0123\r\nAGREE_UNIX_FD\r\n";
+            stream.write_all(words).unwrap();
             greeted = true;
         }
         while let Some(length) = Message::length(&received).unwrap() {
@@ -170,7 +189,11 @@ fn serve(mut stream: UnixStream, shared: &Mutex<Shared>) {
             }
             let bytes: Vec<u8> = received.drain(..length).collect();
             let call = Message::decode(&bytes).unwrap().unwrap();
-            let (answer, job) = answer(&call, &mut shared.lock().unwrap());
+            let rest = fds.split_off(call.fds as usize);
+            let (answer, job) = answer(&call, &fds, &mut shared.lock().unwrap());
+            for fd in std::mem::replace(&mut fds, rest) {
+                nix::unistd::close(fd).unwrap();
+            }
             let mut messages = vec![answer];
             messages.extend(job);
             for (at, mut message) in messages.into_iter().enumerate() {
@@ -190,7 +213,7 @@ fn serve(mut stream: UnixStream, shared: &Mutex<Shared>) {
 }
 
 /// The answer, and a signal after it.
-fn answer(call: &Message, shared: &mut Shared) -> (Message, Option<Message>) {
+fn answer(call: &Message, fds: &[RawFd], shared: &mut Shared) -> (Message, Option<Message>) {
     shared.calls.push(Call {
         method: call.member.clone(),
         body: call.body.clone(),
@@ -206,6 +229,11 @@ fn answer(call: &Message, shared: &mut Shared) -> (Message, Option<Message>) {
             let value = match text(1).as_str() {
                 "Version" => shared.manner.version.into(),
                 "ControlGroup" => format!("/{}", shared.tag).as_str().into(),
+                "Description" => {
+                    let of = |unit: &&Unit| call.path == format!("/unit/{}", unit.name);
+                    let unit = shared.units.iter().find(of).unwrap();
+                    unit.description.as_str().into()
+                }
                 other => panic!("a property that nobody has: {other}"),
             };
             answer.body = vec![Value::Variant(Box::new(value))];
@@ -225,20 +253,23 @@ fn answer(call: &Message, shared: &mut Shared) -> (Message, Option<Message>) {
                     None,
                 );
             }
-            start(&name, &call.body[2], shared);
+            start(&name, &call.body[2], fds, shared);
             answer.body = vec![Value::ObjectPath("/job/1".to_owned())];
             job = Some(job_removed("/job/1", &name, shared.manner.result));
         }
+        "GetUnit" => {
+            let name = text(0);
+            if !shared.units.iter().any(|unit| unit.name == name) {
+                return (no_such_unit(call, &name), None);
+            }
+            answer.body = vec![Value::ObjectPath(format!("/unit/{name}"))];
+        }
         "StopUnit" => {
             let name = text(0);
-            let Some(at) = shared.units.iter().position(|unit| unit.0 == name) else {
-                let words = format!("Unit {name} not loaded.");
-                return (
-                    error(call, "org.freedesktop.systemd1.NoSuchUnit", &words),
-                    None,
-                );
+            let Some(at) = shared.units.iter().position(|unit| unit.name == name) else {
+                return (no_such_unit(call, &name), None);
             };
-            for dir in shared.units.remove(at).1 {
+            for dir in shared.units.remove(at).dirs {
                 let _ = fs::write(dir.join("cgroup.kill"), "1");
                 let _ = fs::remove_dir(dir);
             }
@@ -256,6 +287,11 @@ fn answer(call: &Message, shared: &mut Shared) -> (Message, Option<Message>) {
         other => panic!("a method that nobody has: {other}"),
     }
     (answer, job)
+}
+
+fn no_such_unit(call: &Message, name: &str) -> Message {
+    let words = format!("Unit {name} not loaded.");
+    error(call, "org.freedesktop.systemd1.NoSuchUnit", &words)
 }
 
 fn error(call: &Message, name: &str, words: &str) -> Message {
@@ -277,7 +313,7 @@ fn job_removed(job: &str, unit: &str, result: &str) -> Message {
 }
 
 /// Make the unit's cgroup in the hierarchies that are systemd's own.
-fn start(name: &str, properties: &Value, shared: &mut Shared) {
+fn start(name: &str, properties: &Value, fds: &[RawFd], shared: &mut Shared) {
     let mut path = PathBuf::from(&shared.tag);
     if shared.manner.misplaces {
         path.push("elsewhere.slice");
@@ -293,6 +329,7 @@ fn start(name: &str, properties: &Value, shared: &mut Shared) {
     if !name.ends_with(".slice") {
         path.push(name);
     }
+    let pids = pids(properties, fds);
     let mut dirs = Vec::new();
     for (kind, point) in view::hierarchies() {
         if kind != "cgroup2" && !point.ends_with("systemd") {
@@ -300,15 +337,54 @@ fn start(name: &str, properties: &Value, shared: &mut Shared) {
         }
         let dir = point.join(&path);
         fs::create_dir_all(&dir).unwrap();
-        if let Some(Value::Array(_, pids)) = property_of(properties, "PIDs") {
-            for pid in pids {
-                let Value::Uint32(pid) = pid else {
-                    panic!("no pid: {pid:?}");
-                };
-                fs::write(dir.join("cgroup.procs"), pid.to_string()).unwrap();
-            }
+        for pid in &pids {
+            fs::write(dir.join("cgroup.procs"), pid).unwrap();
         }
         dirs.push(dir);
     }
-    shared.units.push((name.to_owned(), dirs));
+    let description = property_of(properties, "Description").unwrap();
+    shared.units.push(Unit {
+        name: name.to_owned(),
+        description: description.text().unwrap().to_owned(),
+        dirs,
+    });
+}
+
+/// The processes of a scope, by number or by pidfd.
+fn pids(properties: &Value, fds: &[RawFd]) -> Vec<String> {
+    let listed = |name| match property_of(properties, name) {
+        Some(Value::Array(_, values)) => values,
+        _ => Vec::new(),
+    };
+    let number = |value| match value {
+        Value::Uint32(pid) => pid.to_string(),
+        Value::UnixFd(place) => {
+            let fd = fds[place as usize];
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
+            let pid = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+            pid.unwrap().trim().to_owned()
+        }
+        other => panic!("no process: {other:?}"),
+    };
+    let all = listed("PIDs").into_iter().chain(listed("PIDFDs"));
+    all.map(number).collect()
+}
+
+/// Receive bytes and file descriptors; false: the client is gone.
+fn receive(stream: &UnixStream, bytes: &mut Vec<u8>, fds: &mut Vec<RawFd>) -> bool {
+    let mut chunk = [0; 4096];
+    let mut room = nix::cmsg_space!([i32; 4]);
+    let mut into = [IoSliceMut::new(&mut chunk)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let Ok(got) = recvmsg::<()>(stream.as_raw_fd(), &mut into, Some(&mut room), flags) else {
+        return false;
+    };
+    for message in got.cmsgs().unwrap() {
+        if let ControlMessageOwned::ScmRights(raw) = message {
+            fds.extend(raw);
+        }
+    }
+    let length = got.bytes;
+    bytes.extend_from_slice(&chunk[..length]);
+    length > 0
 }

@@ -1,6 +1,7 @@
 //! systemd's manager object, on the system's bus or on the user's.
 
 use std::env;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -101,23 +102,38 @@ impl Manager {
         }
     }
 
-    /// Ask for a transient unit. A unit of this name that has failed before is forgotten for
+    /// Whether file descriptors can be sent to it.
+    pub fn takes_fds(&self) -> bool {
+        self.bus.takes_fds()
+    }
+
+    /// Ask for a transient unit; `fds` are what its properties refer to. A unit of this name that has failed before is forgotten for
     /// it; one that lives is an error.
-    pub fn start(&mut self, name: &str, properties: &[Property]) -> Result<Job> {
+    pub fn start(
+        &mut self,
+        name: &str,
+        properties: &[Property],
+        fds: &[BorrowedFd],
+    ) -> Result<Job> {
         let step = format!("unable to start unit {name:?}");
         self.watch_jobs()?;
-        let mut started = self.try_start(name, properties);
+        let mut started = self.try_start(name, properties, fds);
         if started
             .as_ref()
             .is_err_and(|failure| failure.is(UNIT_EXISTS))
         {
             self.reset_failed(name);
-            started = self.try_start(name, properties);
+            started = self.try_start(name, properties, fds);
         }
         started.map_err(|failure| failure.into_error(&step))
     }
 
-    fn try_start(&mut self, name: &str, properties: &[Property]) -> Result<Job, Failure> {
+    fn try_start(
+        &mut self,
+        name: &str,
+        properties: &[Property],
+        fds: &[BorrowedFd],
+    ) -> Result<Job, Failure> {
         let no_more_units = Value::Array("(sa(sv))".to_owned(), Vec::new());
         let body = vec![
             name.into(),
@@ -125,7 +141,9 @@ impl Manager {
             array(properties),
             no_more_units,
         ];
-        let answer = self.bus.call(MANAGER, "StartTransientUnit", body)?;
+        let answer = self
+            .bus
+            .call_with(MANAGER, "StartTransientUnit", body, fds)?;
         job_of(&answer).map_err(Failure::Broken)
     }
 
@@ -178,6 +196,24 @@ impl Manager {
         match self.bus.call(MANAGER, "AttachProcessesToUnit", body) {
             Ok(_) => Ok(()),
             Err(failure) => Err(failure.into_error(&format!("join the unit {name}"))),
+        }
+    }
+
+    /// What a unit is described as; `None`: there is none of this name.
+    pub fn description(&mut self, name: &str) -> Result<Option<String>> {
+        let step = format!("look at the unit {name}");
+        let found = match self.bus.call(MANAGER, "GetUnit", vec![name.into()]) {
+            Ok(found) => found,
+            Err(failure) if failure.is(NO_SUCH_UNIT) => return Ok(None),
+            Err(failure) => return Err(failure.into_error(&step)),
+        };
+        let path = found.first().and_then(Value::text).unwrap_or_default();
+        let unit = Object { path, ..PROPERTIES };
+        let body = vec!["org.freedesktop.systemd1.Unit".into(), "Description".into()];
+        let answer = self.bus.call(unit, "Get", body);
+        match answer.map_err(|failure| failure.into_error(&step))?.first() {
+            Some(Value::Variant(value)) => Ok(value.text().map(str::to_owned)),
+            other => Err(Error::new(format!("{step}: it said {other:?}"))),
         }
     }
 

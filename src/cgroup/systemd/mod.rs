@@ -9,6 +9,7 @@
 //! From then on the cgroup is used by its files, as without systemd, and systemd is asked once
 //! more: to stop the unit when the container is removed.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -31,6 +32,26 @@ pub struct UnitName {
     pub name: String,
     /// It is one of the user's systemd.
     pub user: bool,
+    /// What it is described as, by which it is told from another's of the same name. States of
+    /// earlier versions have none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+/// Whose a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// There is no such unit.
+    Nobody,
+    Us,
+    SomebodyElse,
+}
+
+/// The process for which a unit is started.
+#[derive(Debug, Clone, Copy)]
+pub struct Init<'a> {
+    pub pid: Pid,
+    pub pidfd: BorrowedFd<'a>,
 }
 
 impl UnitName {
@@ -38,7 +59,19 @@ impl UnitName {
         Self {
             name: unit.name.clone(),
             user: unit.user,
+            description: unit.description().to_owned(),
         }
+    }
+
+    /// Whose the unit of this name is now. A create that was killed may not have started it, and
+    /// one that has ended leaves its name to the next.
+    pub fn holder(&self) -> Result<Holder> {
+        let there = Manager::connect(self.user)?.description(&self.name)?;
+        Ok(match there {
+            None => Holder::Nobody,
+            Some(text) if self.description.is_empty() || text == self.description => Holder::Us,
+            Some(_) => Holder::SomebodyElse,
+        })
     }
 
     /// Stop the unit and wait for its end. That it is gone, or has failed, is no error.
@@ -68,6 +101,10 @@ impl Cgroup {
         Self::open(&Default::default())
     }
 
+    pub fn is_nowhere(&self) -> bool {
+        self.dirs.is_empty()
+    }
+
     /// Where the v2 cgroup is below that of another, as a path from `/`; `None`: elsewhere.
     pub fn v2_below(&self, other: &Self) -> Option<PathBuf> {
         let below = self.unified_dir()?.strip_prefix(other.unified_dir()?);
@@ -77,17 +114,25 @@ impl Cgroup {
     /// Start the unit with the process in it, and set all limits. What has been made is
     /// remembered for `undo` also when this fails. A unit of this name that lives is somebody
     /// else's, and stays.
-    pub fn place(&mut self, plan: &plan::Cgroup, unit: &SystemdUnit, init: Pid) -> Result<()> {
+    pub fn place(&mut self, plan: &plan::Cgroup, unit: &SystemdUnit, init: Init) -> Result<()> {
+        let mut manager = Manager::connect(unit.user)?;
         let mut properties = unit.properties.clone();
-        if !unit.is_slice {
-            let pids = vec![Value::Uint32(init.as_raw().unsigned_abs())];
+        let mut fds = Vec::new();
+        if unit.is_slice {
+            // It has no processes of its own for systemd.
+        } else if unit.by_pidfd && manager.takes_fds() {
+            // It cannot mean another process, and holds also where our numbers are not systemd's.
+            fds.push(init.pidfd);
+            let list = Value::Array("h".to_owned(), vec![Value::UnixFd(0)]);
+            properties.push(Property::new("PIDFDs", list));
+        } else {
+            let pids = vec![Value::Uint32(init.pid.as_raw().unsigned_abs())];
             properties.push(Property::new("PIDs", Value::Array("u".to_owned(), pids)));
         }
-        let mut manager = Manager::connect(unit.user)?;
-        let job = manager.start(&unit.name, &properties)?;
+        let job = manager.start(&unit.name, &properties, &fds)?;
         self.unit = Some(UnitName::of(unit));
         manager.wait_started(&unit.name, &job)?;
-        self.adopt(plan, unit, init)
+        self.adopt(plan, unit, init.pid)
     }
 
     fn adopt(&mut self, plan: &plan::Cgroup, unit: &SystemdUnit, init: Pid) -> Result<()> {

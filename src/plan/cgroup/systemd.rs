@@ -22,6 +22,8 @@ const SLICE: &str = ".slice";
 const ROOT: &str = "-.slice";
 /// Longest name of a unit, of systemd's own.
 const MAX_NAME: usize = 255;
+/// The systemd from which on a scope takes its processes as pidfds.
+const PIDFDS_SINCE: u32 = 255;
 
 /// The name of a unit, its slice's name, and its cgroup below that of systemd's manager.
 #[derive(Debug, PartialEq, Eq)]
@@ -105,6 +107,7 @@ fn check_name(name: &str) -> Result<()> {
 /// What the properties of a unit depend on, beside its place.
 pub struct Wanted<'a> {
     pub id: &'a str,
+    pub bundle: &'a Path,
     pub user: bool,
     /// Whether the host has cgroup v2 alone.
     pub v2: bool,
@@ -124,7 +127,11 @@ pub fn unit(place: &Place, wanted: &Wanted) -> Result<SystemdUnit> {
     let is_slice = place.name.ends_with(SLICE);
     let mut list = vec![text(
         "Description",
-        &format!("libcontainer container {}", wanted.id),
+        &format!(
+            "libcontainer container {} of {}",
+            wanted.id,
+            wanted.bundle.display()
+        ),
     )];
     if is_slice {
         let slices = Value::Array("s".to_owned(), vec![place.slice.as_str().into()]);
@@ -158,6 +165,7 @@ pub fn unit(place: &Place, wanted: &Wanted) -> Result<SystemdUnit> {
         name: place.name.clone(),
         user: wanted.user,
         is_slice,
+        by_pidfd: wanted.version >= PIDFDS_SINCE,
         properties: list,
     })
 }

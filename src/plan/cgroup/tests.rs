@@ -40,7 +40,14 @@ fn plan_on(layout: Layout, linux: Value) -> Result<(Cgroup, Vec<String>)> {
     let linux: Linux = serde_json::from_value(linux).unwrap();
     let host = Host::fixed(layout, 40, u64::MAX, false);
     let mut warnings = Vec::new();
-    let cgroup = plan(Some(&linux), "box", &BTreeMap::new(), &host, &mut warnings)?;
+    let cgroup = plan(
+        Some(&linux),
+        "box",
+        Path::new("/b"),
+        &BTreeMap::new(),
+        &host,
+        &mut warnings,
+    )?;
     Ok((cgroup, warnings))
 }
 
@@ -100,7 +107,14 @@ fn with_systemd_paths_are_below_its_own() {
         });
         let linux: Linux = serde_json::from_value(json!({"cgroupsPath": "a-b.slice:p:n"})).unwrap();
         let none = BTreeMap::new();
-        plan(Some(&linux), "box", &none, &host, &mut Vec::new())
+        plan(
+            Some(&linux),
+            "box",
+            Path::new("/b"),
+            &none,
+            &host,
+            &mut Vec::new(),
+        )
     };
     let planned = |layout, rootless| planned_below("/manager", layout, rootless);
     for none in ["", "/"] {

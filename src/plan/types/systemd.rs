@@ -14,8 +14,19 @@ pub struct SystemdUnit {
     pub user: bool,
     /// A slice takes no processes from systemd; they are put into its cgroup by us.
     pub is_slice: bool,
+    /// Processes are told by pidfd, not by number.
+    pub by_pidfd: bool,
     /// All but the processes.
     pub properties: Vec<Property>,
+}
+
+impl SystemdUnit {
+    /// The last one holds, as for each property.
+    pub fn description(&self) -> &str {
+        let all = self.properties.iter().rev();
+        let mut texts = all.filter(|property| property.name == "Description");
+        texts.find_map(|last| last.value.text()).unwrap_or_default()
+    }
 }
 
 /// A property of a unit, by its name on the bus.

@@ -91,15 +91,18 @@ fn a_path_of_another_form_is_refused() {
 
 static NONE: BTreeMap<String, String> = BTreeMap::new();
 
-static PLAIN: Wanted = Wanted {
-    id: "box",
-    user: false,
-    v2: true,
-    version: 255,
-    annotations: &NONE,
-    writes: &[],
-    devices: &[],
-};
+fn plain() -> Wanted<'static> {
+    Wanted {
+        id: "box",
+        bundle: Path::new("/bundle"),
+        user: false,
+        v2: true,
+        version: 255,
+        annotations: &NONE,
+        writes: &[],
+        devices: &[],
+    }
+}
 
 fn planned(name: &str, wanted: &Wanted) -> Result<SystemdUnit> {
     unit(&of(&format!("a-b.slice:p:{name}")).unwrap(), wanted)
@@ -112,7 +115,7 @@ fn value<'a>(unit: &'a SystemdUnit, name: &str) -> Option<&'a Value> {
 
 #[test]
 fn a_scope_and_a_slice_are_described() {
-    let scope = planned("n", &PLAIN).unwrap();
+    let scope = planned("n", &plain()).unwrap();
     assert_eq!(value(&scope, "Slice"), Some(&"a-b.slice".into()));
     assert_eq!(value(&scope, "Delegate"), Some(&Value::Bool(true)));
     assert_eq!(
@@ -123,11 +126,18 @@ fn a_scope_and_a_slice_are_described() {
         let name = format!("{name}Accounting");
         assert_eq!(value(&scope, &name), Some(&Value::Bool(true)), "{name}");
     }
-    let old = planned("n", &Wanted { v2: false, ..PLAIN }).unwrap();
+    let old = planned(
+        "n",
+        &Wanted {
+            v2: false,
+            ..plain()
+        },
+    )
+    .unwrap();
     assert_eq!(value(&old, "IOAccounting"), None);
     assert_eq!(value(&old, "BlockIOAccounting"), Some(&Value::Bool(true)));
 
-    let slice = planned("a-n.slice", &PLAIN).unwrap();
+    let slice = planned("a-n.slice", &plain()).unwrap();
     assert!(slice.is_slice);
     assert_eq!(value(&slice, "Slice"), None);
     assert_eq!(value(&slice, "Delegate"), None);
@@ -160,7 +170,7 @@ fn annotations_are_properties_and_limits_stand_above_them() {
         &Wanted {
             annotations: &annotations,
             writes: std::slice::from_ref(&pids),
-            ..PLAIN
+            ..plain()
         },
     );
     let unit = unit.unwrap();
@@ -198,7 +208,7 @@ fn an_annotation_that_is_no_property_is_refused_by_name() {
             "n",
             &Wanted {
                 annotations: &annotations,
-                ..PLAIN
+                ..plain()
             },
         )
         .unwrap_err();
@@ -225,7 +235,7 @@ fn the_users_systemd_is_told_nothing_of_devices() {
             &Wanted {
                 devices: std::slice::from_ref(&deny),
                 user,
-                ..PLAIN
+                ..plain()
             },
         );
         let policy = (!user).then(|| "strict".into());

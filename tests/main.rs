@@ -39,6 +39,7 @@ mod mount_targets;
 mod mounts;
 mod namespaces;
 mod net_devices;
+mod notify;
 mod old_kernel;
 mod paths;
 mod pause;

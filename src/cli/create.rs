@@ -60,8 +60,16 @@ pub fn options(matches: &ArgMatches) -> Create {
         no_pivot: matches.get_flag("no-pivot"),
         no_new_keyring: matches.get_flag("no-new-keyring"),
         listen_fds: listen_fds(std::process::id(), |name| std::env::var(name).ok()),
+        notify_socket: notify_socket(),
         preserve_fds: matches.get_one("preserve-fds").copied().unwrap_or(0),
     }
+}
+
+/// Where a service manager wants to hear that the container is ready.
+pub fn notify_socket() -> Option<String> {
+    std::env::var("NOTIFY_SOCKET")
+        .ok()
+        .filter(|path| !path.is_empty())
 }
 
 /// LISTEN_FDS counts only when it was meant for us: for the process that LISTEN_PID names.
@@ -106,6 +114,7 @@ mod tests {
             no_pivot: true,
             no_new_keyring: true,
             listen_fds: 0,
+            notify_socket: None,
             preserve_fds: 3,
         };
         assert_eq!(given.unwrap(), expected);

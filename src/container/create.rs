@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::id::ContainerId;
 use super::idmapped::Mapper;
 use super::net_devices::NetDevices;
+use super::notify::Notify;
 use super::options::Create;
 use super::spawn::Groups;
 use super::state::{Phase, State};
@@ -39,6 +40,8 @@ pub struct Made {
     pub undo: Undo,
     pub channel: Channel,
     pub lock: Lock,
+    /// For `run`, where a service manager waits to hear of the container.
+    pub notify: Option<Notify>,
 }
 
 /// The verb.
@@ -101,6 +104,10 @@ pub fn make(
             .extend([sockets, "LISTEN_PID=1".to_owned()]);
     }
 
+    let notify = match pass_notify_socket(&mut plan, &undo, options, start_by) {
+        Ok(notify) => notify,
+        Err(error) => return Err(undo.failed(&plan, &state, error)),
+    };
     let channel = match start_init(&plan, &mut state, &mut undo, options, start_by, host) {
         Ok(channel) => channel,
         Err(error) => return Err(undo.failed(&plan, &state, error.start_failed())),
@@ -119,7 +126,29 @@ pub fn make(
         undo,
         channel,
         lock,
+        notify,
     })
+}
+
+/// The socket that the container tells on when it is ready. With `create`, `start` will make it.
+fn pass_notify_socket(
+    plan: &mut Plan,
+    undo: &Undo,
+    options: &Create,
+    start_by: StartBy,
+) -> Result<Option<Notify>> {
+    let Some(manager) = &options.notify_socket else {
+        return Ok(None);
+    };
+    if !plan.namespaces.can_mount() {
+        log::warn!("NOTIFY_SOCKET is not passed on: the container has no mounts of its own");
+        return Ok(None);
+    }
+    plan.add_notify_socket(&undo.dir.make_notify()?);
+    match start_by {
+        StartBy::Socket => Ok(None),
+        StartBy::Channel => Notify::listen(&undo.dir, manager),
+    }
 }
 
 /// The cgroup and the resctrl group, then init in them, up to where it is ready. What has been made is in `undo`.

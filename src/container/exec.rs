@@ -105,7 +105,7 @@ pub fn exec(
         return Err(error);
     }
     match foreground {
-        Some(foreground) => foreground.wait(&child),
+        Some(foreground) => foreground.wait(&child, None),
         None => Ok(0),
     }
 }

@@ -1,10 +1,14 @@
 //! While the container runs in the foreground: signals go in, the exit status comes out.
 
+use std::os::fd::AsFd;
+
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
+use super::notify::Notify;
 use super::process::Process;
 use crate::error::{Error, Result, Step};
 use crate::sys::process;
@@ -30,11 +34,18 @@ impl Foreground {
     }
 
     /// Forward signals to `child` and reap whatever ends, until `child` does; its exit status,
-    /// or 128 and the signal that killed it.
-    pub fn wait(&self, child: &Process) -> Result<u8> {
+    /// or 128 and the signal that killed it. On the way a service manager is told that it is
+    /// ready; it goes on watching us.
+    pub fn wait(&self, child: &Process, mut notify: Option<Notify>) -> Result<u8> {
         loop {
             if let Some(status) = reap(child.pid())? {
                 return Ok(status);
+            }
+            if let Some(notify) = &mut notify
+                && !self.is_next(notify)?
+            {
+                notify.act(nix::unistd::getpid().as_raw());
+                continue;
             }
             let Some(info) = self.signals.read_signal().step("read a signal")? else {
                 continue;
@@ -46,6 +57,24 @@ impl Foreground {
                 signal => drop(child.signal(signal)),
             }
         }
+    }
+
+    /// Wait for a signal or for something to do for `notify`; whether it is a signal.
+    fn is_next(&self, notify: &Notify) -> Result<bool> {
+        let (fd, timeout) = notify.next();
+        let mut fds = [
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(fd, PollFlags::POLLIN),
+        ];
+        wait_for(&mut fds, timeout)?;
+        Ok(fds[0].any().unwrap_or(false))
+    }
+}
+
+fn wait_for(fds: &mut [PollFd], timeout: PollTimeout) -> Result<()> {
+    match poll(fds, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno).step("wait for the container"),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod kill;
 mod middle;
 mod net_devices;
 mod nodes;
+pub mod notify;
 pub mod options;
 pub mod pause;
 pub mod process;

@@ -20,6 +20,8 @@ pub struct Create {
     pub no_new_keyring: bool,
     /// Sockets of a service manager, from fd 3 on (sd_listen_fds(3)).
     pub listen_fds: u32,
+    /// The service manager's socket, to be told when the container is ready (sd_notify(3)).
+    pub notify_socket: Option<String>,
     /// Fds after stdio and those sockets that the container's process inherits.
     pub preserve_fds: u32,
 }

@@ -31,6 +31,7 @@ pub fn run(
         mut undo,
         channel,
         lock,
+        notify,
     } = made;
     if let Err(error) = start::go(&channel) {
         return Err(undo.failed(&plan, &state, error));
@@ -40,10 +41,15 @@ pub fn run(
         return Err(undo.failed(&plan, &state, error));
     }
     undo.commit();
-    let (Some(foreground), Some(init)) = (foreground, &undo.init) else {
+    let Some(init) = &undo.init else {
         return Ok(0);
     };
-    let status = foreground.wait(init)?;
+    let Some(foreground) = foreground else {
+        return notify
+            .map_or(Ok(()), |notify| notify.wait(init))
+            .map(|()| 0);
+    };
+    let status = foreground.wait(init, notify)?;
     if !options.keep {
         let _lock = undo.dir.lock()?;
         delete::destroy(&undo.dir, &state)?;

@@ -1,6 +1,8 @@
 //! `start`: the word that a created container waits for.
 
 use super::id::ContainerId;
+use super::notify::Notify;
+use super::process::Process;
 use super::state::State;
 use super::status::Status;
 use super::store::Store;
@@ -9,8 +11,9 @@ use crate::error::{Error, Kind, Result};
 use crate::hooks;
 use crate::init::channel::{Channel, Message};
 
-/// The verb.
-pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
+/// The verb. With a service manager's socket it returns when the container says that it is ready,
+/// or has ended.
+pub fn start(store: &Store, id: &ContainerId, notify_socket: Option<&str>) -> Result<()> {
     let dir = store.open(id)?;
     let lock = dir.lock()?;
     let state = dir.load()?;
@@ -26,6 +29,10 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
         start_socket::remove(&dir)?;
         return wrong("cannot start an already running container");
     };
+    let notify = match notify_socket {
+        Some(manager) => Notify::listen(&dir, manager)?,
+        None => None,
+    };
     go(&channel)?;
     start_socket::remove(&dir)?;
     // Hooks may call us for this very container.
@@ -35,7 +42,14 @@ pub fn start(store: &Store, id: &ContainerId) -> Result<()> {
         if let Err(error) = destroyed {
             log::warn!("remove the container whose poststart hook failed: {error}");
         }
-    })
+    })?;
+    let Some(notify) = notify else {
+        return Ok(());
+    };
+    match Process::find(state.init_process_pid, state.init_process_start)? {
+        Some(init) => notify.wait(&init),
+        None => Ok(()),
+    }
 }
 
 /// Say go, and wait until the program runs (its execve closes the line) or init says why not.

@@ -1,5 +1,5 @@
-//! One directory a container below the root directory: the state, the lock and the start
-//! socket.
+//! One directory a container below the root directory: the state, the lock, the start socket and
+//! the socket for sd_notify.
 //!
 //! A directory is opened once and everything in it is reached by that fd, so neither a root
 //! that is renamed nor a long path matters. The lock is an flock on the directory itself: it
@@ -27,6 +27,8 @@ use crate::error::{Error, Kind, Result, Step};
 
 /// The socket on which init waits for start; its name in the container's directory.
 pub const START_SOCKET: &str = "start.sock";
+/// Where the socket for sd_notify is; seen by the container.
+const NOTIFY: &str = "notify";
 const STATE: &str = "state.json";
 const STATE_NEW: &str = ".state.json.new";
 /// More than a state can need, which says some things of a config twice; a longer one is never
@@ -258,6 +260,24 @@ impl Dir {
             Ok(_) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
             Err(errno) => Err(Error::sys("look for the start socket", errno).with_path(&self.path)),
+        }
+    }
+
+    /// Make the directory that the container's socket for sd_notify will be in; its path.
+    pub fn make_notify(&self) -> Result<PathBuf> {
+        let path = self.path.join(NOTIFY);
+        mkdirat(&self.fd, NOTIFY, Mode::from_bits_truncate(0o755))
+            .step_on("make a directory for the notify socket", &path)?;
+        Ok(path)
+    }
+
+    /// Open it; `None` where create has made none.
+    pub fn open_notify(&self) -> Result<Option<OwnedFd>> {
+        let flags = directory_flags() | OFlag::O_NOFOLLOW;
+        match openat(&self.fd, NOTIFY, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(errno).step_on("open", self.path.join(NOTIFY)),
         }
     }
 

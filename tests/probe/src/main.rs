@@ -11,6 +11,7 @@ mod commands;
 mod files;
 mod kernel;
 mod load;
+mod notify;
 mod report;
 mod sys;
 

@@ -43,6 +43,7 @@ mod notify;
 mod old_kernel;
 mod paths;
 mod pause;
+mod pid_file;
 mod process;
 mod propagation;
 mod rootfs;

@@ -34,12 +34,14 @@ fn write(path: &Path, pid: Pid) -> Result<()> {
         .ok_or_else(|| Error::invalid("the pid file needs a name").with_path(path))?;
     let temporary = path.with_file_name(format!(".{}", name.to_string_lossy()));
     let step = "write the pid file";
-    let done = std::fs::OpenOptions::new()
+    let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o666)
         .open(&temporary)
-        .and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
+        .step_on(step, &temporary)?;
+    let done = file
+        .write_all(pid.to_string().as_bytes())
         .and_then(|()| std::fs::rename(&temporary, path));
     if done.is_err() {
         let _ = std::fs::remove_file(&temporary);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cgroups::{check_v1, read, v1_only};
 use crate::support::leaks::Snapshot;
 use crate::support::view::hierarchy;
-use crate::support::{Test, View, both_views, isolate};
+use crate::support::{Output, Test, View, both_views, isolate};
 
 /// Major and minor of some whole disk.
 pub fn disk() -> Option<(u64, u64)> {
@@ -25,8 +25,8 @@ pub fn disk() -> Option<(u64, u64)> {
     number.min()
 }
 
-/// create refuses these resources by the pointer of a field of theirs.
-fn refused(t: &Test, resources: &Value, pointer: &str) {
+/// create refuses these resources by the pointer of a field of theirs; what it says.
+fn refused(t: &Test, resources: &Value, pointer: &str) -> Output {
     let bundle = t.bundle(&["exit", "0"], |config| {
         for (key, value) in resources.as_object().unwrap() {
             config["linux"]["resources"][key] = value.clone();
@@ -38,6 +38,7 @@ fn refused(t: &Test, resources: &Value, pointer: &str) {
         .expect_code(1)
         .expect_words(&format!("(config.json: /linux/resources{pointer})"));
     before.assert_unchanged(t, "after a limit that cannot be set");
+    output
 }
 
 /// Whether the hierarchy of a v1 controller, or of v2, has this file in the test's cgroup.
@@ -114,7 +115,8 @@ both_views! {
             ("rdma", json!({"rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10_000}}}), "/rdma/mlx5_1"),
         ] {
             if t.view == View::V2 || hierarchy(controller).is_none() {
-                refused(t, &resources, pointer);
+                let words = format!("this host has no {controller} controller");
+                refused(t, &resources, pointer).expect_words(&words);
             }
         }
     }
@@ -140,7 +142,8 @@ both_views! {
         let resources = json!({"unified": {"hugetlb.2MB.max": "4194304"}});
         if t.view == View::V1 {
             t.only_orlop("runc has other words for it");
-            return refused(t, &resources, "/unified/hugetlb.2MB.max");
+            refused(t, &resources, "/unified/hugetlb.2MB.max");
+            return;
         }
         if !has(t, "", "hugetlb.2MB.max") {
             t.skip("the unified hierarchy has no hugetlb controller");

@@ -235,4 +235,74 @@ once! {
         assert!(status().contains("Gid:\t201000\t201000\t201000\t201000"), "{}", status());
         container.end();
     }
+
+    fn cap_reaches_a_user_only_where_the_config_has_it_inheritable(t) {
+        for (inheritable, expected) in [(json!(["CAP_CHOWN"]), 1), (json!([]), 0)] {
+            let container = t.sleeper(|config| {
+                set_capabilities(config, &["CAP_CHOWN"]);
+                config["process"]["capabilities"]["inheritable"] = inheritable.clone();
+                config["process"]["capabilities"]["ambient"] = json!([]);
+            });
+            let seen = report(&container, &["--cap", "CAP_CHOWN", "--user", "1000"]);
+            assert_eq!(seen.capabilities("ambient") & 1, expected, "{inheritable}");
+            assert_eq!(seen.capabilities("effective") & 1, expected, "{inheritable}");
+            assert_eq!(seen.capabilities("bounding") & 1, 1, "{inheritable}");
+            container.end();
+        }
+    }
+
+    fn a_process_file_has_a_schedule_of_its_own(t) {
+        t.only_orlop("runc 1.1 has no scheduling for exec");
+        let container = t.sleeper(|config| {
+            config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 4});
+            config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6});
+        });
+        let mut own = process(&["/probe", "report"]);
+        own["scheduler"] = json!({"policy": "SCHED_IDLE"});
+        own["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 1});
+        own["oomScoreAdj"] = json!(99);
+        own["user"]["umask"] = json!(0o077);
+        let seen = Probe::parse(&by_file(t, &container, &own, &[]));
+        let plain = report(&container, &[]);
+        for (key, expected) in [("oom_score_adj", json!("99")), ("umask", json!("0077"))] {
+            assert_eq!(seen[key], expected, "{key}");
+        }
+        for key in ["scheduler", "io_priority"] {
+            assert_ne!(seen[key], plain[key], "{key}");
+        }
+        container.end();
+    }
+
+    fn exec_in_a_container_with_the_hosts_processes_and_network(t) {
+        let container = t.sleeper(|config| {
+            crate::support::bundle::set_namespaces(config, &["mount", "ipc"]);
+            config.as_object_mut().unwrap().remove("hostname");
+        });
+        let seen = report(&container, &[]);
+        for kind in ["pid", "net", "uts", "mnt", "ipc"] {
+            let init = fs::read_link(format!("/proc/{}/ns/{kind}", container.pid())).unwrap();
+            assert_eq!(seen["namespaces"][kind], json!(init), "{kind}");
+        }
+        let root = seen["root"].to_string();
+        assert!(root.contains("probe"), "{root}");
+        container.delete_force().expect_ok();
+    }
+
+    fn exec_joins_namespaces_that_init_has_joined_by_path(t) {
+        let first = t.sleeper(|_| {});
+        let path = |kind: &str| format!("/proc/{}/ns/{kind}", first.pid());
+        let second = t.sleeper(|config| {
+            let namespaces = [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts")];
+            let joined = namespaces.map(|(kind, file)| json!({"type": kind, "path": path(file)}));
+            config["linux"]["namespaces"] = joined.into_iter().chain([json!({"type": "mount"})]).collect();
+            config.as_object_mut().unwrap().remove("hostname");
+        });
+        let seen = report(&second, &[]);
+        for kind in ["pid", "net", "ipc", "uts"] {
+            assert_eq!(seen["namespaces"][kind], json!(fs::read_link(path(kind)).unwrap()), "{kind}");
+        }
+        assert_ne!(seen["namespaces"]["mnt"], json!(fs::read_link(path("mnt")).unwrap()));
+        second.delete_force().expect_ok();
+        first.end();
+    }
 }

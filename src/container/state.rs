@@ -89,7 +89,11 @@ pub struct Mapping {
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cgroups {
+    /// With the systemd driver the unit is `SCOPE_PREFIX-NAME.scope`, or the slice of this name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
+    #[serde(default)]
+    pub scope_prefix: String,
     /// Relative to each hierarchy's mount.
     pub path: PathBuf,
     /// The cgroup is that of a unit.
@@ -120,6 +124,14 @@ pub struct Cgroups {
 }
 
 impl Cgroups {
+    /// The two parts of a unit's name. Where there are more hyphens it may not be where the config
+    /// has it, but to join them gives the same unit.
+    fn set_unit(&mut self, unit: &str) {
+        let parts = unit.strip_suffix(".scope").and_then(|s| s.split_once('-'));
+        let (prefix, name) = parts.unwrap_or(("", unit));
+        (self.scope_prefix, self.name) = (prefix.to_owned(), name.to_owned());
+    }
+
     fn set_limits(&mut self, resources: &LinuxResources) {
         let memory = resources.memory().unwrap_or_default();
         self.memory = memory.limit().unwrap_or(0);
@@ -187,12 +199,14 @@ impl State {
         let mut labels = vec![format!("bundle={}", plan.bundle.display())];
         labels.extend(plan.annotations.iter().map(|(k, v)| format!("{k}={v}")));
         let mut cgroups = Cgroups {
-            name: plan.id.clone(),
             path: plan.cgroup.path.clone(),
             systemd: plan.cgroup.unit.is_some(),
             rootless,
             ..Cgroups::default()
         };
+        if let Some(unit) = &plan.cgroup.unit {
+            cgroups.set_unit(&unit.name);
+        }
         if let Some(resources) = &plan.cgroup.resources {
             cgroups.set_limits(resources);
         }
@@ -493,6 +507,20 @@ pub(crate) mod tests {
             json["config"]["namespaces"][2],
             serde_json::json!({"type": "NEWNET", "path": "/run/netns/x"})
         );
+    }
+
+    #[test]
+    fn a_unit_is_told_in_the_parts_of_its_name() {
+        let of = |unit: &str| {
+            let mut cgroups = Cgroups::default();
+            cgroups.set_unit(unit);
+            (cgroups.scope_prefix, cgroups.name)
+        };
+        let pair = |prefix: &str, name: &str| (prefix.to_owned(), name.to_owned());
+        assert_eq!(of("runc-x.scope"), pair("runc", "x"));
+        assert_eq!(of("cri-containerd-0a.scope"), pair("cri", "containerd-0a"));
+        assert_eq!(of("-x.scope"), pair("", "x"));
+        assert_eq!(of("a-b.slice"), pair("", "a-b.slice"));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Where the process of exec goes: into the container's cgroup, into one below it that the
 //! caller names, or, when the container's own cannot take it, to where init is now.
 
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
+use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use super::{Cgroup, UNIFIED, file, layout};
@@ -12,18 +14,25 @@ impl Cgroup {
     /// Where exec's process goes. `subs` is what `--cgroup [CONTROLLER:]PATH` names: each pair
     /// a controller and a path below the container's cgroup. The empty controller stands for
     /// all hierarchies; those that are not named stay as they are.
-    pub fn for_exec(&self, subs: &[(String, String)], init: Pid) -> Result<Self> {
-        if !subs.is_empty() {
-            return self.below(subs);
+    pub fn for_exec(&self, subs: &[(String, String)]) -> Result<Self> {
+        match subs {
+            [] => Ok(Self::open(&self.paths())),
+            subs => self.below(subs),
         }
-        if let Some(dir) = self.unified_dir().filter(|_| self.is_unified_only()) {
-            let handed = file::read_value(&dir.join("cgroup.subtree_control"));
-            // Gone, or one that hands controllers down and so takes no processes.
-            if !handed.is_ok_and(|controllers| controllers.is_empty()) {
-                return Self::of_process(init, Path::new(layout::ROOT));
+    }
+
+    /// Where exec's process goes when it cannot be in the container's cgroup for this `error`: to
+    /// where init is now. Only on a host with cgroup v2 alone, where a cgroup can be gone, or hand
+    /// controllers down and so take no processes.
+    pub fn instead(&self, error: &Error, init: Pid) -> Result<Option<OwnedFd>> {
+        match error.errno() {
+            Some(Errno::ENOENT | Errno::ENODEV | Errno::EBUSY | Errno::EOPNOTSUPP)
+                if self.is_unified_only() && self.unified_dir().is_some() =>
+            {
+                Self::of_process(init, Path::new(layout::ROOT))?.take_v2_fd()
             }
+            _ => Ok(None),
         }
-        Ok(Self::open(&self.paths()))
     }
 
     fn below(&self, subs: &[(String, String)]) -> Result<Self> {
@@ -94,11 +103,7 @@ mod tests {
     fn below(cgroup: &Cgroup, subs: &[(&str, &str)]) -> Result<Vec<PathBuf>> {
         let own = |(c, p): &(&str, &str)| ((*c).to_owned(), (*p).to_owned());
         let subs: Vec<(String, String)> = subs.iter().map(own).collect();
-        Ok(cgroup
-            .for_exec(&subs, Pid::this())?
-            .paths()
-            .into_values()
-            .collect())
+        Ok(cgroup.for_exec(&subs)?.paths().into_values().collect())
     }
 
     #[test]

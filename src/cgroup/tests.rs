@@ -335,18 +335,14 @@ fn exec_follows_init_where_the_cgroup_takes_no_processes() {
     };
     let cgroup = place.create().unwrap();
     let init = nix::unistd::Pid::this();
-    assert_eq!(cgroup.for_exec(&[], init).unwrap().paths(), cgroup.paths());
-    let v2 = Layout::probe().unwrap().v2;
-    match v2.as_ref().and_then(|v2| v2.controllers.first()) {
-        Some(controller) if cgroup.is_unified_only() => {
-            let control = cgroup.main_dir().unwrap().join("cgroup.subtree_control");
-            file::write(&control, &format!("+{controller}")).unwrap();
-            let home = cgroup.for_exec(&[], init).unwrap();
-            assert!(!home.paths()[""].starts_with(&cgroup.paths()[""]));
-            assert!(home.pids().unwrap().contains(&init));
-        }
-        _ => eprintln!("SKIPPED: not a v2 host with controllers"),
-    }
+    assert_eq!(cgroup.for_exec(&[]).unwrap().paths(), cgroup.paths());
+    let instead = |errno| {
+        let error = Error::sys("clone", errno);
+        cgroup.instead(&error, init).unwrap().is_some()
+    };
+    let v2 = Layout::probe().unwrap().is_v2_only();
+    assert_eq!([Errno::EBUSY, Errno::ENOENT].map(instead), [v2, v2]);
+    assert!(!instead(Errno::EACCES));
     cgroup.remove().unwrap();
 }
 

@@ -63,8 +63,13 @@ pub fn exec(
         Some(Foreground::begin(false)?)
     };
     let own = Cgroup::open(&state.cgroup_paths);
-    let mut cgroup = own.for_exec(&options.cgroups, init.pid())?;
-    let born_in = cgroup.take_v2_fd()?;
+    let mut cgroup = own.for_exec(&options.cgroups)?;
+    // Unless the caller has named another.
+    let instead = |error| match options.cgroups.is_empty() {
+        true => own.instead(&error, init.pid())?.ok_or(error),
+        false => Err(error),
+    };
+    let born_in = cgroup.take_v2_fd().or_else(|e| instead(e).map(Some))?;
     let below = cgroup.v2_below(&own);
     let unit = state.orlop.unit.as_ref().filter(|unit| unit.user);
     let (channel, theirs) = Channel::pair()?;
@@ -84,9 +89,15 @@ pub fn exec(
         preserve_fds: options.preserve_fds,
         new_keyring: !state.orlop.no_new_keyring,
     };
-    let (pid, pidfd) = spawn(&process, handed, born_in, unit.zip(below.as_deref()))
-        .map_err(|error| may_be_oom(error, &own))
-        .map_err(|error| exec_process::in_its_file(error.start_failed(), options))?;
+    let (pid, pidfd) = spawn(
+        &process,
+        handed,
+        born_in,
+        unit.zip(below.as_deref()),
+        instead,
+    )
+    .map_err(|error| may_be_oom(error, &own))
+    .map_err(|error| exec_process::in_its_file(error.start_failed(), options))?;
     let child = Process::child(pid, pidfd)?;
     let attended =
         attend(&channel).map_err(|error| exec_process::in_its_file(error.start_failed(), options));
@@ -152,12 +163,13 @@ fn check_status(status: Status, ignore_paused: bool) -> Result<()> {
 }
 
 /// A middle process is born in the container's v2 cgroup and joins the rest; its child is what
-/// the container sees.
+/// the container sees. `instead` is another cgroup for what could not be born in the first.
 fn spawn(
     process: &plan::Process,
     handed: inside::Handed,
     born_in: Option<OwnedFd>,
     in_unit: Option<(&UnitName, &Path)>,
+    instead: impl FnOnce(Error) -> Result<OwnedFd>,
 ) -> Result<(Pid, OwnedFd)> {
     if let Some(cpus) = process
         .exec_cpu_affinity
@@ -181,6 +193,10 @@ fn spawn(
             let place = Place::AttachedTo(unit, below);
             clone_through(0, place, join, child, clone_error)
         }
+        (Err(error), _) => instead(error).and_then(|dir| {
+            let place = Place::BornIn(Some(dir.as_fd()));
+            clone_through(0, place, join, child, clone_error)
+        }),
         (born, _) => born,
     };
     cloned.map_err(|error| match error.errno() {

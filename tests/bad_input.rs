@@ -265,10 +265,6 @@ both_views! {
     fn what_this_build_cannot_do_is_refused_by_its_name(t) {
         t.only_orlop("runc 1.1 does not know most of it, and ignores what it does not know");
         field(t, "/linux/mountLabel", "mountLabel", |c| c["linux"]["mountLabel"] = json!("label"));
-        field(t, "/linux/seccomp/listenerPath", "SCMP_ACT_NOTIFY", |c| {
-            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/agent",
-                "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]});
-        });
         for system in ["windows", "solaris", "vm", "zos", "freebsd"] {
             field(t, &format!("/{system}"), system, |c| c[system] = json!({}));
         }

@@ -50,6 +50,7 @@ mod rootfs;
 mod rootless;
 mod scheduling;
 mod seccomp;
+mod seccomp_notify;
 mod shared_mounts;
 mod sources;
 mod state_file;

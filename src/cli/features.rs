@@ -15,7 +15,7 @@ use super::help::commit;
 use super::verb::{Count, Verb};
 use crate::error::{Error, Result};
 use crate::plan::{self, KEEP_GROUPS, NamespaceKind};
-use crate::seccomp::arch;
+use crate::seccomp::{FLAGS, arch};
 use crate::sys::seccomp;
 
 pub const VERB: Verb = Verb {
@@ -113,13 +113,14 @@ const HOOKS: [&str; 6] = [
 ];
 
 /// Those that the container room acts on; NOTIFY needs its agent.
-const ACTIONS: [&str; 8] = [
+const ACTIONS: [&str; 9] = [
     "SCMP_ACT_ALLOW",
     "SCMP_ACT_ERRNO",
     "SCMP_ACT_KILL",
     "SCMP_ACT_KILL_PROCESS",
     "SCMP_ACT_KILL_THREAD",
     "SCMP_ACT_LOG",
+    "SCMP_ACT_NOTIFY",
     "SCMP_ACT_TRACE",
     "SCMP_ACT_TRAP",
 ];
@@ -132,16 +133,6 @@ const OPERATORS: [&str; 7] = [
     "SCMP_CMP_LT",
     "SCMP_CMP_MASKED_EQ",
     "SCMP_CMP_NE",
-];
-
-/// Names and bits.
-const FILTER_FLAGS: [(&str, u64); 3] = [
-    ("SECCOMP_FILTER_FLAG_TSYNC", libc::SECCOMP_FILTER_FLAG_TSYNC),
-    (
-        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-        libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-    ),
-    ("SECCOMP_FILTER_FLAG_LOG", libc::SECCOMP_FILTER_FLAG_LOG),
 ];
 
 const POLICY_MODES: [&str; 7] = [
@@ -200,10 +191,10 @@ impl Features {
                     actions: ACTIONS.to_vec(),
                     operators: OPERATORS.to_vec(),
                     archs,
-                    known_flags: FILTER_FLAGS.map(|(name, _)| name).to_vec(),
-                    supported_flags: FILTER_FLAGS
+                    known_flags: FLAGS.map(|(name, _)| name).to_vec(),
+                    supported_flags: FLAGS
                         .iter()
-                        .filter(|(_, bit)| seccomp::knows_flags(*bit))
+                        .filter(|(_, bit)| seccomp::unknown_flag(*bit).is_none())
                         .map(|(name, _)| *name)
                         .collect(),
                 },

@@ -61,7 +61,7 @@ const VERBS: &[Verb] = &[
 ];
 
 /// The version of the runtime-spec that all this follows.
-const SPEC_VERSION: &str = "1.3.0";
+pub const SPEC_VERSION: &str = "1.3.0";
 
 /// Exit status for a verb that does not exist, as the peers have it.
 const NO_SUCH_VERB: u8 = 3;

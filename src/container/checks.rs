@@ -7,8 +7,8 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::FdFlag;
 
-use super::net_devices;
 use super::options::Create;
+use super::{agent, net_devices};
 use crate::error::{Error, Result, Step};
 use crate::plan::{NamespaceKind, Plan, no_network_namespace};
 use crate::sys::process::descriptor_flags;
@@ -21,6 +21,7 @@ pub fn before_the_first_side_effect(plan: &Plan, options: &Create) -> Result<()>
     rootfs(&plan.rootfs.path)?;
     joined_namespaces(plan)?;
     net_devices::check(&plan.net_devices)?;
+    agent::check(&plan.process)?;
     preserved_fds(options.inherited_fds())
 }
 

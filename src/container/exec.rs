@@ -4,13 +4,14 @@
 //! gets the container's namespaces, cgroup, seccomp filter and credentials; everything it needs
 //! is in state.json, so that config.json is not read again.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::poll::PollTimeout;
 use nix::unistd::Pid;
 
+use super::agent;
 use super::checks;
 use super::exec_process;
 use super::foreground::Foreground;
@@ -30,7 +31,7 @@ use crate::host::Host;
 use crate::init::channel::{Channel, Message};
 use crate::init::exec::{self as inside, Chroot};
 use crate::intel_rdt::Running;
-use crate::plan::capabilities::SYS_ADMIN;
+use crate::plan::capabilities::{SYS_ADMIN, SYS_PTRACE};
 use crate::plan::{self, NamespaceKind};
 use crate::seal::Sealed;
 use crate::sys::pidfd;
@@ -49,6 +50,7 @@ pub fn exec(
     check_status(Status::of(&state, &dir)?, options.ignore_paused)?;
     checks::preserved_fds(options.preserve_fds)?;
     let process = exec_process::plan(&state, options, host)?;
+    agent::check(&process)?;
     checks::terminal(
         process.terminal,
         options.detach,
@@ -87,6 +89,7 @@ pub fn exec(
         container_id: &state.id,
         console,
         preserve_fds: options.preserve_fds,
+        open_to_fetch: host.capabilities() & SYS_PTRACE == 0,
         new_keyring: !state.orlop.no_new_keyring,
     };
     let (pid, pidfd) = spawn(
@@ -99,8 +102,11 @@ pub fn exec(
     .map_err(|error| may_be_oom(error, &own))
     .map_err(|error| exec_process::in_its_file(error.start_failed(), options))?;
     let child = Process::child(pid, pidfd)?;
-    let attended =
-        attend(&channel).map_err(|error| exec_process::in_its_file(error.start_failed(), options));
+    let attended = attend(&channel, |number| match process.listener() {
+        Some(listener) => agent::hand_over(number, &child, listener, &state, Status::Running),
+        None => Err(Error::new("exec has a listener that it was not to have")),
+    })
+    .map_err(|error| exec_process::in_its_file(error.start_failed(), options));
     if let Err(error) = attended.and_then(|()| {
         publish::process(
             &child,
@@ -215,13 +221,20 @@ fn clone_error(errno: Errno) -> Error {
     Error::sys("clone the process", errno)
 }
 
-/// Until execve closes the line.
-fn attend(channel: &Channel) -> Result<()> {
+/// Until execve closes the line. `hand_over` gives the listener to the seccomp agent.
+fn attend(channel: &Channel, hand_over: impl FnOnce(RawFd) -> Result<()>) -> Result<()> {
+    let mut hand_over = Some(hand_over);
     loop {
         match channel.receive()? {
             None => return Ok(()),
             Some(Message::Warn(warning)) => log::warn!("{warning}"),
             Some(Message::Failed(error)) => return Err(error),
+            Some(Message::Listener(number)) if hand_over.is_some() => {
+                hand_over
+                    .take()
+                    .map_or(Ok(()), |hand_over| hand_over(number))?;
+                channel.send(&Message::Go)?;
+            }
             Some(other) => return Err(Error::new(format!("exec said {other:?} out of turn"))),
         }
     }

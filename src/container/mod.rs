@@ -5,6 +5,7 @@
 //! `process` is the one way to look at and to signal a process of the host; `status` tells
 //! from all of them what the container is doing now.
 
+pub mod agent;
 mod checks;
 pub mod create;
 pub mod delete;

@@ -33,7 +33,7 @@ pub fn run(
         lock,
         notify,
     } = made;
-    if let Err(error) = start::go(&channel) {
+    if let Err(error) = start::go(&channel, &state) {
         return Err(undo.failed(&plan, &state, error));
     }
     drop((channel, lock));

@@ -24,6 +24,7 @@ use crate::init::namespaces::clone_flag;
 use crate::init::process::{raise_hard_limits, set_oom_score};
 use crate::init::{self, Handed};
 use crate::intel_rdt::Group;
+use crate::plan::capabilities::SYS_PTRACE;
 use crate::plan::{NamespaceKind, Plan};
 use crate::sys::{clone, process};
 
@@ -89,6 +90,7 @@ pub fn init(
         state,
         console,
         preserve_fds: options.inherited_fds(),
+        open_to_fetch: host.capabilities() & SYS_PTRACE == 0,
         no_pivot: options.no_pivot,
         new_keyring: !options.no_new_keyring,
     };

@@ -6,7 +6,7 @@ use super::process::Process;
 use super::state::State;
 use super::status::Status;
 use super::store::Store;
-use super::{delete, start_socket};
+use super::{agent, delete, start_socket};
 use crate::error::{Error, Kind, Result};
 use crate::hooks;
 use crate::init::channel::{Channel, Message};
@@ -33,7 +33,7 @@ pub fn start(store: &Store, id: &ContainerId, notify_socket: Option<&str>) -> Re
         Some(manager) => Notify::listen(&dir, manager)?,
         None => None,
     };
-    go(&channel)?;
+    go(&channel, &state)?;
     start_socket::remove(&dir)?;
     // Hooks may call us for this very container.
     drop(lock);
@@ -53,12 +53,25 @@ pub fn start(store: &Store, id: &ContainerId, notify_socket: Option<&str>) -> Re
 }
 
 /// Say go, and wait until the program runs (its execve closes the line) or init says why not.
-pub fn go(channel: &Channel) -> Result<()> {
+/// In between its seccomp listener goes to the agent, if there is one.
+pub fn go(channel: &Channel, state: &State) -> Result<()> {
     channel.send(&Message::Go)?;
-    match channel.receive()? {
-        None => Ok(()),
-        Some(Message::Failed(error)) => Err(error),
-        Some(other) => Err(Error::new(format!("init said {other:?} out of turn"))),
+    let mut agent = state.orlop.process.listener();
+    loop {
+        match (channel.receive()?, agent) {
+            (None, _) => return Ok(()),
+            (Some(Message::Failed(error)), _) => return Err(error),
+            (Some(Message::Listener(number)), Some(listener)) => {
+                agent = None;
+                let (pid, start) = (state.init_process_pid, state.init_process_start);
+                let init = Process::find(pid, start)?.ok_or_else(Error::not_running)?;
+                agent::hand_over(number, &init, listener, state, Status::Created)?;
+                channel.send(&Message::Go)?;
+            }
+            (Some(other), _) => {
+                return Err(Error::new(format!("init said {other:?} out of turn")));
+            }
+        }
     }
 }
 

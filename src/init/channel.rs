@@ -12,6 +12,7 @@ use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, listen, recv, send,
     sendmsg, socketpair,
 };
+use nix::unistd::{read, write};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Step, Target};
@@ -44,6 +45,8 @@ pub enum Message {
     MoveDevices,
     /// Init: the mounts are there; run the hooks that belong to the runtime's namespaces.
     RunHooks,
+    /// Init, its filter loaded: fetch the notification fd, which I have under this number.
+    Listener(RawFd),
     /// Init: all is done but the user's program.
     Ready,
     /// The parent: go on.
@@ -116,6 +119,19 @@ impl Channel {
         let fd = self.receive_fd()?;
         self.wait_for_go()?;
         Ok(fd)
+    }
+
+    /// Init, under a filter that may notify: have the parent fetch the listener. Only write(2)
+    /// and read(2) are called for it, of which the first is never notified.
+    pub fn have_fetched(&self, listener: BorrowedFd) -> Result<()> {
+        let step = "hand over the seccomp listener";
+        let frame = encode(&Message::Listener(listener.as_raw_fd()))?;
+        write(&self.fd, &frame).step(step)?;
+        let mut answer = [0; 1];
+        match read(&self.fd, &mut answer).step(step)? {
+            1 if answer == *b"g" => Ok(()),
+            _ => Err(Error::new(step)),
+        }
     }
 
     /// One fd, after the message that announces it.

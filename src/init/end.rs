@@ -2,7 +2,7 @@
 //! program, and how a failure on the way is told.
 
 use std::convert::Infallible;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, IntoRawFd, RawFd};
 
 use super::channel::{self, Channel, Message};
 use super::process::{self, Cwd};
@@ -22,19 +22,41 @@ pub fn become_process(process: &Process, cwd: Cwd, channel: &Channel) -> Result<
     Program::find(process, &env)
 }
 
-/// The end of init and of exec alike: filter, fds, execve.
-pub fn execute(
-    process: &Process,
-    program: &Program,
-    line: &Channel,
-    preserve: u32,
-) -> Result<Infallible> {
+/// What is left when the program may start.
+pub struct Last<'a> {
+    /// To whoever said that it may.
+    pub line: &'a Channel,
+    /// This many fds from 3 on belong to the user's program.
+    pub preserve_fds: u32,
+    /// The other half has no CAP_SYS_PTRACE: it may fetch an fd only from what is dumpable.
+    pub open_to_fetch: bool,
+}
+
+/// The end of init and of exec alike: fds, filter, execve.
+pub fn execute(process: &Process, program: &Program, last: &Last) -> Result<Infallible> {
     sys::process::reset_signals();
-    // Closed, not only close-on-exec: execve of /proc/self/fd/N works on a directory that is
-    // only marked (CVE-2024-21626). The line alone stays, for the error below.
-    close_all_but(preserve, &[line.raw_fd()])?;
-    process::last_restrictions(process)?;
+    confine(process, last)?;
     Err(program.exec())
+}
+
+/// Close the fds, load the filter, and have its listener handed to the agent.
+pub fn confine(process: &Process, last: &Last) -> Result<()> {
+    // Closed, not only close-on-exec: execve of /proc/self/fd/N works on a directory that is
+    // only marked (CVE-2024-21626). The line alone stays, for the error of execve.
+    close_all_but(last.preserve_fds, &[last.line.raw_fd()])?;
+    if last.open_to_fetch && process.listener().is_some() {
+        // Whoever shares our user namespace can look at us from here on; nothing of the host is
+        // left in our hands, and nothing of the caller's secrets in our memory.
+        sys::process::forget_environment();
+        sys::process::set_dumpable(true).step("become dumpable")?;
+    }
+    process::last_restrictions(process, |listener| {
+        last.line.have_fetched(listener.as_fd())?;
+        // The agent's must be the last one, so that its end is seen. By the call that we have
+        // used before: each more is one that a profile would have to allow.
+        let number = listener.into_raw_fd();
+        sys::process::close_range(number, number).step("close the seccomp listener")
+    })
 }
 
 /// Close every fd but stdio, the preserved ones and `kept`.

@@ -12,7 +12,7 @@ use std::path::Path;
 use nix::unistd::setsid;
 
 use super::channel::Channel;
-use super::end::{become_process, close_all_but, execute, fail, report_panics_on};
+use super::end::{Last, become_process, close_all_but, execute, fail, report_panics_on};
 use super::process::Cwd;
 use super::program::Program;
 use super::rootfs::RootFs;
@@ -64,6 +64,8 @@ pub struct Handed<'a> {
     pub console: Option<OwnedFd>,
     pub container_id: &'a str,
     pub preserve_fds: u32,
+    /// See [`Last`].
+    pub open_to_fetch: bool,
     pub new_keyring: bool,
 }
 
@@ -115,8 +117,13 @@ fn set_oom_score(process: &Process, handed: &Handed) -> Result<()> {
 /// The whole life of a process that exec starts, up to the user's program.
 pub fn run(process: &Process, handed: &Handed) -> Infallible {
     report_panics_on(handed.channel.raw_fd());
+    let last = Last {
+        line: &handed.channel,
+        preserve_fds: handed.preserve_fds,
+        open_to_fetch: handed.open_to_fetch,
+    };
     let error = match prepare(process, handed) {
-        Ok(program) => match execute(process, &program, &handed.channel, handed.preserve_fds) {
+        Ok(program) => match execute(process, &program, &last) {
             Ok(never) => match never {},
             Err(error) => error,
         },

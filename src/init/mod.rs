@@ -38,7 +38,9 @@ use nix::unistd::{chdir, fchdir, setsid};
 
 use self::aside::Aside;
 use self::channel::{Channel, Gate, Message};
-use self::end::{become_process, close_all_but, execute, fail, fail_unheard, report_panics_on};
+use self::end::{
+    Last, become_process, close_all_but, confine, execute, fail, fail_unheard, report_panics_on,
+};
 use self::lookup::Lookup;
 use self::namespaces::Opened;
 use self::process::Cwd;
@@ -49,7 +51,7 @@ use self::terminal::Terminal;
 use crate::cgroup::Cgroup;
 use crate::container::state::State;
 use crate::container::status::Status;
-use crate::error::{Error, Result, Step};
+use crate::error::{Result, Step};
 use crate::hooks;
 use crate::intel_rdt::Group;
 use crate::plan::{NamespaceKind, Plan};
@@ -80,6 +82,8 @@ pub struct Handed<'a> {
     pub console: Option<OwnedFd>,
     /// This many fds from 3 on belong to the user's program.
     pub preserve_fds: u32,
+    /// See [`Last`].
+    pub open_to_fetch: bool,
     pub no_pivot: bool,
     pub new_keyring: bool,
 }
@@ -96,14 +100,22 @@ pub fn run(plan: &Plan, mut handed: Handed) -> Infallible {
         gate,
         state,
         preserve_fds,
+        open_to_fetch,
         ..
     } = handed;
     let line = match wait_for_start(channel, gate) {
         Ok(line) => line,
         Err(error) => fail_unheard(&error),
     };
-    let error = launch(plan, &program, state, &line, preserve_fds);
-    fail(&line, error)
+    let last = Last {
+        line: &line,
+        preserve_fds,
+        open_to_fetch,
+    };
+    match launch(plan, &program, state, &last) {
+        Ok(never) => match never {},
+        Err(error) => fail(&line, error),
+    }
 }
 
 /// From the clone to "created".
@@ -158,29 +170,29 @@ fn build_and_enter(plan: &Plan, handed: &mut Handed) -> Result<()> {
     Ok(())
 }
 
-/// After start: the last hooks, the filter, the program. Gives the reason why that failed.
-fn launch(plan: &Plan, program: &Program, state: &State, line: &Channel, preserve: u32) -> Error {
+/// After start: the last hooks, the filter, the program. Comes back only with the reason why
+/// that failed.
+fn launch(plan: &Plan, program: &Program, state: &State, last: &Last) -> Result<Infallible> {
     let process = &plan.process;
     let hooks = &plan.hooks.start_container;
-    let done = if hooks.is_empty() {
-        Ok(())
-    } else {
-        let pid = nix::unistd::getpid().as_raw();
-        // Not in the specification, but what runc has always done.
-        let hooks = hooks::with_environment(hooks, &program.environment());
-        let enter = || {
-            chdir("/").step("enter /")?;
-            process::last_restrictions(process)
-        };
-        state
-            .oci(Status::Created, Some(pid))
-            .to_text()
-            .and_then(|text| hooks::run("startContainer", &hooks, &text, &enter))
-    };
-    match done.and_then(|()| execute(process, program, line, preserve)) {
-        Ok(never) => match never {},
-        Err(error) => error,
+    if hooks.is_empty() {
+        return execute(process, program, last);
     }
+    let pid = nix::unistd::getpid().as_raw();
+    // Not in the specification, but what runc has always done.
+    let hooks = hooks::with_environment(hooks, &program.environment());
+    let text = state.oci(Status::Created, Some(pid)).to_text()?;
+    let run = |enter: &dyn Fn() -> Result<()>| hooks::run("startContainer", &hooks, &text, enter);
+    let enter_root = || chdir("/").step("enter /");
+    if process.listener().is_none() {
+        run(&|| enter_root().and_then(|()| process::last_restrictions(process, |_| Ok(()))))?;
+        return execute(process, program, last);
+    }
+    // One listener for all that the container does, so the hooks inherit init's filter.
+    confine(process, last)?;
+    run(&enter_root)?;
+    sys::process::reset_signals();
+    Err(program.exec())
 }
 
 // ---- the steps of build, in their order ---------------------------------------------------

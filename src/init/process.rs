@@ -7,6 +7,8 @@
 pub mod scheduling;
 mod user;
 
+use std::os::fd::OwnedFd;
+
 use nix::errno::Errno;
 
 pub use self::user::{Cwd, become_user};
@@ -14,6 +16,7 @@ use crate::error::{Error, Result, Step};
 use crate::plan::capabilities::SYS_ADMIN;
 use crate::plan::{Process, Rlimit};
 use crate::procfs::ProcFs;
+use crate::seccomp::{Filter, unsupported};
 use crate::sys::process as sys;
 use crate::sys::{caps, keyring, seccomp};
 
@@ -127,9 +130,12 @@ fn needs_admin_for_filter(process: &Process) -> bool {
     process.seccomp.is_some() && !process.no_new_privileges
 }
 
-/// Load the filter; after it come only execve and, should that fail, one write. A profile with
-/// a listener is refused beforehand, so there is no notification fd to hand on.
-pub fn last_restrictions(process: &Process) -> Result<()> {
+/// Load the filter; after it come only `hand_over` with the listener of a profile that notifies,
+/// perhaps a capset, execve and, should that fail, one write.
+pub fn last_restrictions(
+    process: &Process,
+    hand_over: impl FnOnce(OwnedFd) -> Result<()>,
+) -> Result<()> {
     let Some(filter) = &process.seccomp else {
         return Ok(());
     };
@@ -143,13 +149,25 @@ pub fn last_restrictions(process: &Process) -> Result<()> {
         )
         .step("prepare for the seccomp filter")?;
     }
-    seccomp::load(&filter.program, filter.flags)
-        .step("load the seccomp filter")
-        .map_err(|e| e.with_field("/linux/seccomp"))?;
+    let listener = seccomp::load(&filter.program, filter.flags)
+        .map_err(|errno| filter_error(errno, filter))?;
+    // At once: from here on any call but write may be one that the agent has to answer.
+    listener.map_or(Ok(()), hand_over)?;
     if borrowed {
         caps::set(wanted.effective, wanted.permitted, wanted.inheritable)
             .step("apply caps")
             .map_err(|e| e.with_field(process.pointer("capabilities")))?;
     }
     Ok(())
+}
+
+fn filter_error(errno: Errno, filter: &Filter) -> Error {
+    let error = Error::sys("load the seccomp filter", errno).with_field("/linux/seccomp");
+    match errno {
+        Errno::EINVAL => seccomp::unknown_flag(filter.flags).map_or(error, unsupported),
+        Errno::EBUSY if filter.listener.is_some() => {
+            error.with_hint("the runtime itself is under a filter with a listener")
+        }
+        _ => error,
+    }
 }

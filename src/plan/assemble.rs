@@ -344,12 +344,6 @@ fn process_of(
             .as_ref()
             .map(|profile| seccomp::compile(profile, "/linux/seccomp"))
             .transpose()?;
-        if plan.seccomp.as_ref().is_some_and(|f| f.listener.is_some()) {
-            return Err(Error::field(
-                "/linux/seccomp/listenerPath",
-                "SCMP_ACT_NOTIFY is not supported by this build yet",
-            ));
-        }
     }
     Ok(plan)
 }

@@ -10,6 +10,9 @@ use oci_spec::runtime as oci;
 use super::{Capabilities, NamespaceKind, Namespaces};
 use crate::host::Host;
 
+/// Bit of CAP_SYS_PTRACE.
+pub const SYS_PTRACE: u64 = 1 << 19;
+
 /// Bit of CAP_SYS_ADMIN.
 pub const SYS_ADMIN: u64 = 1 << 21;
 

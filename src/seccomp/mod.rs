@@ -82,6 +82,33 @@ pub struct Listener {
     pub metadata: String,
 }
 
+/// The flags that a profile can name, and their SECCOMP_FILTER_FLAG_* bits.
+pub const FLAGS: [(&str, u64); 4] = [
+    ("SECCOMP_FILTER_FLAG_TSYNC", libc::SECCOMP_FILTER_FLAG_TSYNC),
+    (
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    ),
+    ("SECCOMP_FILTER_FLAG_LOG", libc::SECCOMP_FILTER_FLAG_LOG),
+    (
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+        libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+    ),
+];
+
+/// This kernel lacks what a flag of seccomp(2) asks for.
+pub fn unsupported(flag: u64) -> Error {
+    match FLAGS.iter().find(|(_, bit)| *bit == flag) {
+        Some((name, _)) => Error::field(
+            "/linux/seccomp/flags",
+            format!("this kernel does not know the seccomp flag {name}"),
+        ),
+        // What the compiler adds on its own is for the listener.
+        None => Error::field("/linux/seccomp/listenerPath", "seccomp notify unsupported")
+            .with_hint("it needs Linux 5.6"),
+    }
+}
+
 /// Compile `linux.seccomp`; `field` is its JSON pointer, for errors.
 pub fn compile(profile: &LinuxSeccomp, field: &str) -> Result<Filter> {
     compile_for(arch::NATIVE, profile, field)
@@ -196,6 +223,10 @@ fn listener(profile: &LinuxSeccomp, notifies: bool, field: &str) -> Result<Optio
         None if !metadata.is_empty() => Err(Error::field(
             format!("{field}/listenerMetadata"),
             "listenerMetadata needs a listenerPath",
+        )),
+        Some(path) if path.as_os_str().as_encoded_bytes().contains(&0) => Err(Error::field(
+            format!("{field}/listenerPath"),
+            "a NUL character is not allowed",
         )),
         // The specification has the path ignored when nothing notifies.
         Some(path) if notifies => Ok(Some(Listener {

@@ -1,7 +1,7 @@
-//! pidfd_open(2), pidfd_send_signal(2) and waiting for a pidfd. A pidfd names one process for
+//! pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2) and waiting for a pidfd. A pidfd names one process for
 //! ever, whatever becomes of its number.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::Result;
 use nix::errno::Errno;
@@ -30,6 +30,13 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
         )
     };
     Errno::result(sent).map(drop)
+}
+
+/// A duplicate (close-on-exec) of the fd that the process has under this number. Needs the right
+/// to trace it: EPERM without. ENOSYS before Linux 5.6.
+pub fn get_fd(pidfd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: integers only.
+    owned_fd(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })
 }
 
 /// Wait until the process has ended (it may still be a zombie) or the time is over. Says

@@ -158,6 +158,23 @@ pub fn write_to(fd: RawFd, bytes: &[u8]) {
     unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
 }
 
+/// Overwrite the texts of the environment that we were started with, which whoever may look at
+/// our memory could read. For a process that will never ask for its environment again.
+pub fn forget_environment() {
+    unsafe extern "C" {
+        static environ: *const *mut libc::c_char;
+    }
+    // SAFETY: `environ` ends with a null pointer, its texts are writable and end with a zero
+    // byte, and we have one thread.
+    unsafe {
+        let mut next = environ;
+        while !next.is_null() && !(*next).is_null() {
+            std::ptr::write_bytes(*next, 0, libc::strlen(*next));
+            next = next.add(1);
+        }
+    }
+}
+
 /// Close the fds `first..=last`.
 pub fn close_range(first: RawFd, last: RawFd) -> Result<(), Errno> {
     // SAFETY: integers only. Callers own every fd in the range: it is used on the way to

@@ -48,6 +48,19 @@ pub fn load(program: &[Insn], flags: u64) -> Result<Option<OwnedFd>, Errno> {
     }
 }
 
+/// The first of these SECCOMP_FILTER_FLAG_* bits that this kernel does not know.
+pub fn unknown_flag(flags: u64) -> Option<u64> {
+    let bits = (0..u64::BITS).map(|bit| 1 << bit);
+    bits.filter(|bit| flags & bit != 0).find(|&bit| {
+        // Flags of a listener are refused without one.
+        let with = match bit {
+            libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV => libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+            _ => 0,
+        };
+        !knows_flags(bit | with)
+    })
+}
+
 /// Whether this kernel knows these SECCOMP_FILTER_FLAG_* bits. It looks at them before it reads
 /// the program, and of that there is none: EFAULT where they are known, EINVAL where not.
 pub fn knows_flags(flags: u64) -> bool {

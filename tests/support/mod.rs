@@ -10,6 +10,7 @@
 //! same tests run with the reference, runc; a test that cannot hold with it says so in its
 //! first line ([`Test::only_orlop`]).
 
+pub mod agent;
 pub mod bundle;
 pub mod compare;
 pub mod console;

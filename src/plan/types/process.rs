@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::seccomp::Filter;
+use crate::seccomp::{Filter, Listener};
 
 /// What becomes of the init process, or of one that exec starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,11 @@ impl Process {
     /// JSON pointer of one of its fields, in the document that it is from.
     pub fn pointer(&self, name: &str) -> String {
         format!("{}/{name}", self.field)
+    }
+
+    /// The agent that is notified of its system calls.
+    pub fn listener(&self) -> Option<&Listener> {
+        self.seccomp.as_ref()?.listener.as_ref()
     }
 }
 

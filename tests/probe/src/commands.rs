@@ -47,6 +47,7 @@ pub fn dispatch(argv: &[String]) -> Outcome {
             make_device(path, kind, number(major)?, number(minor)?)
         }
         ["syscall", ..] => syscalls(rest),
+        ["mkdir", path] => mkdir(path),
         ["hook", out, ..] => hook(argv, out, &rest[1..]),
         ["init", program, ..] => init(program, &rest[1..]),
         ["grab", whats @ ..] => attack::grab(whats),
@@ -208,6 +209,15 @@ fn make_device(path: &str, kind: &str, major: u64, minor: u64) -> Outcome {
     let opened = fs::File::open(path).map_or_else(|e| files::errno_name(&e), |_| "ok".to_owned());
     let _ = fs::remove_file(path);
     print(&json!({"mknod": name(made), "open": opened}))
+}
+
+/// mkdirat(2), and where the fd leads that it gave, if it gave one, as an agent makes it.
+fn mkdir(path: &str) -> Outcome {
+    let made = sys::mkdir(path).map(|fd| match fd {
+        0 => "made".to_owned(),
+        fd => format!("{:?}", fs::read_link(format!("/proc/self/fd/{fd}"))),
+    });
+    say(&made.unwrap_or_else(|e| files::errno_name(&e)))
 }
 
 /// Try harmless system calls by name; an object of name to `ok` or errno.

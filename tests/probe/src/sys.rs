@@ -120,6 +120,13 @@ pub fn ids() -> ([u32; 4], [u32; 4]) {
     }
 }
 
+/// mkdirat(2); what it gives.
+pub fn mkdir(path: &str) -> io::Result<i64> {
+    let path = CString::new(path)?;
+    // SAFETY: the path outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_mkdirat, libc::AT_FDCWD, path.as_ptr(), 0o700) })
+}
+
 /// Make the system call that `name` stands for with arguments that do no harm.
 ///
 /// # Errors

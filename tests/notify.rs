@@ -34,6 +34,13 @@ struct Manager {
     has_barriers: bool,
 }
 
+fn has_barriers(t: &Test) -> bool {
+    !t.runtime
+        .call(&["--version"])
+        .stdout
+        .contains("runc version 1.1.")
+}
+
 impl Manager {
     fn listen(t: &Test) -> Self {
         let path = t.dir.join("manager.sock");
@@ -45,7 +52,7 @@ impl Manager {
         Self {
             socket,
             path,
-            has_barriers: !t.runtime.is_reference,
+            has_barriers: has_barriers(t),
         }
     }
 
@@ -318,7 +325,7 @@ once! {
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let manager = Manager { socket, path: format!("@{name}").into(), has_barriers: !t.runtime.is_reference };
+        let manager = Manager { socket, path: format!("@{name}").into(), has_barriers: has_barriers(t) };
         let (container, pid) = run_detached(t, &manager, &["READY=1", "SLEEP"], |_| {});
         assert_eq!(pid, container.pid());
         container.end();

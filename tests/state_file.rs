@@ -57,7 +57,7 @@ fn adopted(sample: &str, now: &Value) -> Value {
     state
 }
 
-/// A JSON value by the kinds of its leaves; elements of lists and of maps by path are one.
+/// A JSON value by the kinds of its leaves; the elements of a list are one.
 fn kinds(value: &Value) -> Vec<(String, &'static str)> {
     let kind = |value: &Value| match value {
         Value::Null => "null",
@@ -161,10 +161,21 @@ both_views! {
             container.delete_force().expect_ok();
             state
         });
+        // Newer ones leave out what is zero.
+        let is_zero = |leaf: &Value| [json!(0), json!(false), json!("")].contains(leaf);
+        let zeros: Vec<String> = leaves(&ours)
+            .into_iter()
+            .filter(|(pointer, leaf)| is_zero(leaf) && theirs.pointer(pointer).is_none())
+            .map(|(pointer, _)| pointer)
+            .collect();
         let theirs = kinds(&theirs);
         for (pointer, kind) in kinds(&ours) {
             // Newer than that runc, or our own.
             let ours_alone = ["/orlop/", "/namespace_paths/NEWTIME"];
+            let of_cgroups = pointer.starts_with("/config/cgroups/");
+            if of_cgroups && zeros.contains(&pointer) {
+                continue;
+            }
             if !ours_alone.iter().any(|start| pointer.starts_with(start)) {
                 let known = theirs.contains(&(pointer.clone(), kind));
                 assert!(known, "{pointer}, a {kind}, is not in runc's:\n{theirs:#?}");
@@ -174,7 +185,7 @@ both_views! {
             "cgroup_paths", "namespace_paths", "external_descriptors", "intel_rdt_path"] {
             assert!(ours.get(key).is_some(), "{key} is missing");
         }
-        let limit = if t.view == View::V1 { 20 } else { 0 };
+        let limit = if t.view == View::V1 { json!(20) } else { Value::Null };
         assert_eq!(ours["config"]["cgroups"]["pids_limit"], limit);
     }
 }

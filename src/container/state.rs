@@ -119,8 +119,9 @@ pub struct Cgroups {
     pub cpuset_cpus: String,
     #[serde(default)]
     pub cpuset_mems: String,
-    #[serde(default)]
-    pub pids_limit: i64,
+    /// `None` where there is none: to newer ones 0 is a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids_limit: Option<i64>,
 }
 
 impl Cgroups {
@@ -143,8 +144,7 @@ impl Cgroups {
         self.cpu_period = cpu.period().unwrap_or(0);
         self.cpuset_cpus = cpu.cpus().clone().unwrap_or_default();
         self.cpuset_mems = cpu.mems().clone().unwrap_or_default();
-        let pids = resources.pids().as_ref();
-        self.pids_limit = pids.map_or(0, |pids| pids.limit());
+        self.pids_limit = resources.pids().as_ref().map(|pids| pids.limit());
     }
 }
 

@@ -78,7 +78,8 @@ fn file(t: &Test, container: &Container, controller: &str, name: &str) -> PathBu
     root.join(&t.tag).join(&container.id).join(name)
 }
 
-/// The runtime with faults: what strace(1) is to inject into calls on these files.
+/// The runtime with faults: what strace(1) is to inject into calls on these files. A file is opened
+/// by open(2) with musl, and by openat(2) with glibc.
 fn faulty(t: &Test, faults: &[&str], files: &[PathBuf]) -> Runtime {
     let strace = Path::new("/usr/bin/strace");
     if !strace.exists() {
@@ -168,7 +169,7 @@ both_views! {
     fn a_kill_of_all_that_fails_leaves_nothing_frozen(t) {
         t.only_orlop("it knows which calls to break");
         let container = without_pids(t);
-        let runtime = faulty(t, &["openat:error=EIO"], &files_of_a_kill(t, &container));
+        let runtime = faulty(t, &["open,openat:error=EIO"], &files_of_a_kill(t, &container));
         runtime.call(&["kill", &container.id, "KILL"]).expect_error("list the container's processes");
         expect_thawed(t, &container);
         assert_eq!(container.status(), "running");
@@ -181,7 +182,7 @@ both_views! {
         t.only_orlop("it knows when to kill");
         for verb in [&["kill"][..], &["delete", "--force"]] {
             let container = without_pids(t);
-            let faults = ["openat:error=ENOENT:when=1", "read:signal=SIGKILL"];
+            let faults = ["open,openat:error=ENOENT:when=1", "read:signal=SIGKILL"];
             let runtime = faulty(t, &faults, &files_of_a_kill(t, &container));
             runtime.call(&["kill", &container.id, "KILL"]).expect_code(137);
             assert_eq!(container.status(), "paused");

@@ -10,6 +10,7 @@ use nix::sys::socket::{
 };
 
 use crate::error::{Result, Step};
+use crate::init::stdio::Stdio;
 
 /// Connect to the socket that a flag names; `what` says which, for the error.
 pub fn connect_to(path: &Path, what: &str) -> Result<OwnedFd> {
@@ -30,6 +31,16 @@ pub fn connect_to(path: &Path, what: &str) -> Result<OwnedFd> {
 /// The same for a flag that need not be given.
 pub fn connect_if_given(path: Option<&Path>, what: &str) -> Result<Option<OwnedFd>> {
     path.map(|path| connect_to(path, what)).transpose()
+}
+
+/// Stdio of a process that nobody waits for: the runtime's own, or a terminal whose master goes
+/// to the socket of `--console-socket`.
+pub fn console(path: Option<&Path>) -> Result<Stdio> {
+    let console = connect_if_given(path, "console")?;
+    Ok(Stdio {
+        console,
+        ..Stdio::default()
+    })
 }
 
 /// Send one fd.

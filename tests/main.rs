@@ -58,6 +58,7 @@ mod support;
 mod sysctl;
 mod systemd;
 mod terminal;
+mod terminal_foreground;
 mod traced;
 mod update;
 mod userns;

@@ -50,7 +50,9 @@ both_views! {
         let (master, payload) = console.receive();
         assert!(payload.contains("/dev/"), "{payload:?}");
         container.start().expect_ok();
-        let report = report_of(&read_all(master));
+        let text = read_all(master);
+        assert!(text.contains("\r\n"), "line ends are for the receiver to decide");
+        let report = report_of(&text);
         is_on_the_terminal(&report);
         assert_eq!(report["sid"], report["pid"], "a session of its own");
         let mounts = report["mounts"].as_array().unwrap();

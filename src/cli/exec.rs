@@ -65,7 +65,7 @@ fn flags(command: Command) -> Command {
         .arg(
             switch("tty")
                 .short('t')
-                .help("allocate a pseudo-TTY; needs --detach and --console-socket"),
+                .help("allocate a pseudo-TTY; with --detach its master goes to --console-socket"),
         )
         .arg(
             path("console-socket", "SOCKET")

@@ -32,8 +32,6 @@ pub fn terminal(wanted: bool, detach: bool, console_socket: Option<&Path>) -> Re
         (true, None) if detach => {
             wrong("cannot allocate tty if runc will detach without setting console socket")
         }
-        (true, None) => wrong("a terminal in the foreground is not supported by this build yet")
-            .map_err(|e| e.with_hint("use --detach with --console-socket, or no terminal")),
         (wanted, Some(_)) if !detach || !wanted => {
             wrong("cannot use console socket if runc will not detach or allocate tty")
         }

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::SystemTime;
 
+use super::foreground::stdio::{self, Prepared};
 use super::id::ContainerId;
 use super::idmapped::Mapper;
 use super::net_devices::NetDevices;
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::hooks;
 use crate::host::Host;
 use crate::init::channel::{Channel, Message};
+use crate::init::stdio::Stdio;
 use crate::intel_rdt::Group;
 use crate::plan::{Context, Plan};
 use crate::seal::Sealed;
@@ -42,6 +44,8 @@ pub struct Made {
     pub lock: Lock,
     /// For `run`, where a service manager waits to hear of the container.
     pub notify: Option<Notify>,
+    /// For `run` in the foreground, our side of stdio.
+    pub stdio: Option<Prepared>,
 }
 
 /// The verb.
@@ -87,6 +91,13 @@ pub fn make(
         log::debug!("the seccomp profile names no system call: {name}");
     }
 
+    let (prepared, stdio) = match options.detach {
+        true => (None, None),
+        false => {
+            let (prepared, stdio) = stdio::prepare(plan.process.terminal)?;
+            (Some(prepared), Some(stdio))
+        }
+    };
     // The state, with the names of all traces, is there before the first of them.
     let mut undo = Undo::new(store.create(id)?);
     undo.intel_rdt = rdt;
@@ -108,7 +119,8 @@ pub fn make(
         Ok(notify) => notify,
         Err(error) => return Err(undo.failed(&plan, &state, error)),
     };
-    let channel = match start_init(&plan, &mut state, &mut undo, options, start_by, host) {
+    let start = (start_by, stdio);
+    let channel = match start_init(&plan, &mut state, &mut undo, options, start, host) {
         Ok(channel) => channel,
         Err(error) => return Err(undo.failed(&plan, &state, error.start_failed())),
     };
@@ -127,6 +139,7 @@ pub fn make(
         channel,
         lock,
         notify,
+        stdio: prepared,
     })
 }
 
@@ -157,7 +170,7 @@ fn start_init(
     state: &mut State,
     undo: &mut Undo,
     options: &Create,
-    start_by: StartBy,
+    (start_by, stdio): (StartBy, Option<Stdio>),
     host: &Host,
 ) -> Result<Channel> {
     let cgroup = if plan.cgroup.unit.is_some() {
@@ -182,7 +195,7 @@ fn start_init(
         cgroup,
         intel_rdt: undo.intel_rdt.as_ref(),
     };
-    let spawned = spawn::init(plan, state, groups, gate, options, host)?;
+    let spawned = spawn::init(plan, state, groups, (gate, stdio), options, host)?;
     let init = undo.init.insert(spawned.init);
     state.set_init(init.pid().as_raw(), init.start());
     attend(plan, state, undo, &spawned.channel, host)

@@ -15,6 +15,7 @@ use super::agent;
 use super::checks;
 use super::exec_process;
 use super::foreground::Foreground;
+use super::foreground::stdio::{self, Prepared};
 use super::id::ContainerId;
 use super::middle::{Place, clone_through};
 use super::options::Exec;
@@ -49,20 +50,28 @@ pub fn exec(
     let state = dir.load()?;
     check_status(Status::of(&state, &dir)?, options.ignore_paused)?;
     checks::preserved_fds(options.preserve_fds)?;
-    let process = exec_process::plan(&state, options, host)?;
+    let mut process = exec_process::plan(&state, options, host)?;
     agent::check(&process)?;
     checks::terminal(
         process.terminal,
         options.detach,
         options.console_socket.as_deref(),
     )?;
-    let console = fd_socket::connect_if_given(options.console_socket.as_deref(), "console")?;
     let init =
         Process::find(state.init_process_pid, state.init_process_start)?.ok_or_else(stopped)?;
     let foreground = if options.detach {
         None
     } else {
         Some(Foreground::begin(false)?)
+    };
+    let (prepared, stdio) = match options.detach {
+        true => (None, fd_socket::console(options.console_socket.as_deref())?),
+        false => {
+            let (prepared, stdio) = stdio::prepare(process.terminal)?;
+            // By the time that we have the master the program runs, and may have asked.
+            process.console_size = prepared.size().or(process.console_size);
+            (Some(prepared), stdio)
+        }
     };
     let own = Cgroup::open(&state.cgroup_paths);
     let mut cgroup = own.for_exec(&options.cgroups)?;
@@ -87,7 +96,7 @@ pub fn exec(
         chroot: chroot(&state, &init)?,
         privileged: host.capabilities() & SYS_ADMIN != 0,
         container_id: &state.id,
-        console,
+        stdio,
         preserve_fds: options.preserve_fds,
         open_to_fetch: host.capabilities() & SYS_PTRACE == 0,
         new_keyring: !state.orlop.no_new_keyring,
@@ -107,22 +116,28 @@ pub fn exec(
         None => Err(Error::new("exec has a listener that it was not to have")),
     })
     .map_err(|error| exec_process::in_its_file(error.start_failed(), options));
-    if let Err(error) = attended.and_then(|()| {
+    let attached = attended.and_then(|()| prepared.map(Prepared::attach).transpose());
+    let published = attached.and_then(|copies| {
         publish::process(
             &child,
             options.pid_file.as_deref(),
             options.pidfd_socket.as_deref(),
             "setns",
         )
-    }) {
-        // The caller is told that nothing runs, so nothing may.
-        let _ = child.signal(libc::SIGKILL);
-        child.wait_end(KILL_TIME)?;
-        child.reap();
-        return Err(error);
-    }
+        .map(|()| copies)
+    });
+    let copies = match published {
+        Ok(copies) => copies.unwrap_or_default(),
+        Err(error) => {
+            // The caller is told that nothing runs, so nothing may.
+            let _ = child.signal(libc::SIGKILL);
+            child.wait_end(KILL_TIME)?;
+            child.reap();
+            return Err(error);
+        }
+    };
     match foreground {
-        Some(foreground) => foreground.wait(&child, None),
+        Some(foreground) => foreground.wait(&child, None, copies),
         None => Ok(0),
     }
 }

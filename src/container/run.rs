@@ -3,6 +3,7 @@
 use super::create::{self, StartBy};
 use super::delete;
 use super::foreground::Foreground;
+use super::foreground::stdio::Prepared;
 use super::id::ContainerId;
 use super::options::Run;
 use super::start;
@@ -32,7 +33,12 @@ pub fn run(
         channel,
         lock,
         notify,
+        stdio,
     } = made;
+    let copies = match stdio.map(Prepared::attach).transpose() {
+        Ok(copies) => copies.unwrap_or_default(),
+        Err(error) => return Err(undo.failed(&plan, &state, error)),
+    };
     if let Err(error) = start::go(&channel, &state) {
         return Err(undo.failed(&plan, &state, error));
     }
@@ -49,7 +55,7 @@ pub fn run(
             .map_or(Ok(()), |notify| notify.wait(init))
             .map(|()| 0);
     };
-    let status = foreground.wait(init, notify)?;
+    let status = foreground.wait(init, notify, copies)?;
     if !options.keep {
         let _lock = undo.dir.lock()?;
         delete::destroy(&undo.dir, &state)?;

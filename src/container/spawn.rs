@@ -22,6 +22,7 @@ use crate::host::Host;
 use crate::init::channel::{Channel, Gate};
 use crate::init::namespaces::clone_flag;
 use crate::init::process::{raise_hard_limits, set_oom_score};
+use crate::init::stdio::Stdio;
 use crate::init::{self, Handed};
 use crate::intel_rdt::Group;
 use crate::plan::capabilities::SYS_PTRACE;
@@ -42,18 +43,21 @@ pub struct Groups<'a> {
     pub intel_rdt: Option<&'a Group>,
 }
 
-/// Clone init; it starts on its own way at once.
+/// Clone init; it starts on its own way at once. Without `stdio` it is what `options` say.
 pub fn init(
     plan: &Plan,
     state: &State,
     groups: Groups,
-    gate: Option<Gate>,
+    (gate, stdio): (Option<Gate>, Option<Stdio>),
     options: &Create,
     host: &Host,
 ) -> Result<Spawned> {
     let Groups { cgroup, intel_rdt } = groups;
     let (channel, theirs) = Channel::pair()?;
-    let console = fd_socket::connect_if_given(options.console_socket.as_deref(), "console")?;
+    let stdio = match stdio {
+        Some(stdio) => stdio,
+        None => fd_socket::console(options.console_socket.as_deref())?,
+    };
     let mut joins = Joins::open(&plan.namespaces)?;
     let nodes = nodes::make(plan, host, joins.user())?;
     // The unified hierarchy's directory; on a hybrid host the v1 ones are joined by init.
@@ -88,7 +92,7 @@ pub fn init(
         in_joined_user_namespace,
         nodes,
         state,
-        console,
+        stdio,
         preserve_fds: options.inherited_fds(),
         open_to_fetch: host.capabilities() & SYS_PTRACE == 0,
         no_pivot: options.no_pivot,

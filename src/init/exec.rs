@@ -16,6 +16,7 @@ use super::end::{Last, become_process, close_all_but, execute, fail, report_pani
 use super::process::Cwd;
 use super::program::Program;
 use super::rootfs::RootFs;
+use super::stdio::Stdio;
 use super::terminal::Terminal;
 use super::{namespaces, process, root};
 use crate::cgroup::Cgroup;
@@ -60,8 +61,7 @@ pub struct Handed<'a> {
     /// Whether we have privileges on the host, or get them only inside the container's user
     /// namespace.
     pub privileged: bool,
-    /// Where the master of the terminal goes.
-    pub console: Option<OwnedFd>,
+    pub stdio: Stdio,
     pub container_id: &'a str,
     pub preserve_fds: u32,
     /// See [`Last`].
@@ -78,9 +78,10 @@ pub fn join_namespaces(process: &Process, handed: &Handed, line: &Channel) -> Re
         handed.init.as_raw_fd(),
         line.raw_fd(),
     ];
-    kept.extend(handed.console.iter().map(AsRawFd::as_raw_fd));
+    kept.extend(handed.stdio.raw_fds());
     kept.extend(handed.chroot.iter().filter_map(Chroot::held));
     close_all_but(handed.preserve_fds, &kept)?;
+    handed.stdio.take_pipes()?;
     handed.cgroup.enter()?;
     handed.intel_rdt.enter()?;
     process::scheduling::set_exec_affinity(process)?;
@@ -136,11 +137,11 @@ pub fn run(process: &Process, handed: &Handed) -> Infallible {
 /// (CVE-2016-9962).
 fn prepare(process: &Process, handed: &Handed) -> Result<Program> {
     let mut kept = vec![handed.channel.raw_fd()];
-    kept.extend(handed.console.iter().map(AsRawFd::as_raw_fd));
+    kept.extend(handed.stdio.raw_fds());
     close_all_but(handed.preserve_fds, &kept)?;
     setsid().map(drop).step("start a session")?;
-    if let Some(socket) = &handed.console {
-        Terminal::open(&RootFs::current()?, process)?.hand_over(socket)?;
+    if let Some(socket) = &handed.stdio.console {
+        Terminal::open(&RootFs::current()?, process, handed.stdio.is_copied)?.hand_over(socket)?;
     }
     if handed.new_keyring {
         let mapped = handed.namespaces.contains(&NamespaceKind::User);

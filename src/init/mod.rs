@@ -25,6 +25,7 @@ mod program;
 mod root;
 mod rootfs;
 mod sources;
+pub mod stdio;
 mod sysctl;
 mod terminal;
 mod trees;
@@ -47,6 +48,7 @@ use self::process::Cwd;
 use self::program::Program;
 use self::rootfs::{Make, RootFs};
 use self::sources::Source;
+use self::stdio::Stdio;
 use self::terminal::Terminal;
 use crate::cgroup::Cgroup;
 use crate::container::state::State;
@@ -78,8 +80,7 @@ pub struct Handed<'a> {
     pub nodes: Option<OwnedFd>,
     /// For the state that hooks read.
     pub state: &'a State,
-    /// Where the master of the terminal goes.
-    pub console: Option<OwnedFd>,
+    pub stdio: Stdio,
     /// This many fds from 3 on belong to the user's program.
     pub preserve_fds: u32,
     /// See [`Last`].
@@ -131,8 +132,9 @@ fn build(plan: &Plan, handed: &mut Handed) -> Result<Program> {
         let rootfs = &plan.rootfs.path;
         run_hooks_before_entering(plan, handed, || chdir(rootfs))?;
         root::change_root(rootfs)?;
-        if let Some(socket) = &handed.console {
-            Terminal::open(&RootFs::current()?, &plan.process)?.hand_over(socket)?;
+        if let Some(socket) = &handed.stdio.console {
+            Terminal::open(&RootFs::current()?, &plan.process, handed.stdio.is_copied)?
+                .hand_over(socket)?;
         }
     }
     configure_namespaces(plan)?;
@@ -146,8 +148,8 @@ fn build_and_enter(plan: &Plan, handed: &mut Handed) -> Result<()> {
     let (root, unfinished) = build_rootfs(plan, handed)?;
     run_hooks_before_entering(plan, handed, || fchdir(&root))?;
     restrict_paths(plan, &root)?;
-    let mut terminal = if handed.console.is_some() {
-        let terminal = Terminal::open(&root, &plan.process)?;
+    let mut terminal = if handed.stdio.console.is_some() {
+        let terminal = Terminal::open(&root, &plan.process, handed.stdio.is_copied)?;
         terminal.bind_console(&root)?;
         Some(terminal)
     } else {
@@ -163,7 +165,7 @@ fn build_and_enter(plan: &Plan, handed: &mut Handed) -> Result<()> {
         }
         None => enter_rootfs(plan, handed, &root)?,
     }
-    if let (Some(terminal), Some(socket)) = (terminal, &handed.console) {
+    if let (Some(terminal), Some(socket)) = (terminal, &handed.stdio.console) {
         terminal.hand_over(socket)?;
     }
     trees::forget();
@@ -201,9 +203,10 @@ fn leave_the_runtime(handed: &Handed) -> Result<()> {
     let mut kept = vec![handed.channel.raw_fd()];
     kept.extend(handed.gate.iter().map(Gate::raw_fd));
     kept.extend(handed.joins.iter().map(|join| join.fd.as_raw_fd()));
-    kept.extend(handed.console.iter().map(AsRawFd::as_raw_fd));
+    kept.extend(handed.stdio.raw_fds());
     kept.extend(handed.nodes.iter().map(AsRawFd::as_raw_fd));
     close_all_but(handed.preserve_fds, &kept)?;
+    handed.stdio.take_pipes()?;
     sys::process::set_dumpable(false).step("become undumpable")?;
     setsid().map(drop).step("start a session")
 }

@@ -35,8 +35,10 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Open one for `process`: of its size, owned by its user.
-    pub fn open(root: &RootFs, process: &Process) -> Result<Self> {
+    /// Open one for `process`: of its size, owned by its user. For `is_copied` see [`Stdio`].
+    ///
+    /// [`Stdio`]: super::stdio::Stdio
+    pub fn open(root: &RootFs, process: &Process, is_copied: bool) -> Result<Self> {
         let step = "open a terminal";
         let path = Path::new(MULTIPLEXER);
         // Looked at before it is opened, as to open a device may do something, and after, as
@@ -58,10 +60,11 @@ impl Terminal {
                 .step("set the size of the terminal")
                 .map_err(|e| e.with_field(process.pointer("consoleSize")))?;
         }
-        // Line ends are for the terminal at the other side of the master to make.
-        let mut modes = tcgetattr(&master).step(step)?;
-        modes.output_flags.remove(OutputFlags::ONLCR);
-        tcsetattr(&master, SetArg::TCSANOW, &modes).step(step)?;
+        if is_copied {
+            let mut modes = tcgetattr(&master).step(step)?;
+            modes.output_flags.remove(OutputFlags::ONLCR);
+            tcsetattr(&master, SetArg::TCSANOW, &modes).step(step)?;
+        }
         fchown(&peer, Some(Uid::from_raw(process.user.uid)), None)
             .step("give the terminal to the container's user")?;
         Ok(Self { master, peer })

@@ -60,3 +60,19 @@ pub fn take_control(terminal: BorrowedFd) -> Result<(), Errno> {
     let rc = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY as libc::Ioctl, 0) };
     Errno::result(rc).map(drop)
 }
+
+/// TIOCGWINSZ: rows and columns; 0 by 0 where nobody has set a size.
+pub fn size(terminal: BorrowedFd) -> Result<(u16, u16), Errno> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCGWINSZ writes one winsize that lives across the call.
+    let rc = unsafe {
+        let request = libc::TIOCGWINSZ as libc::Ioctl;
+        libc::ioctl(terminal.as_raw_fd(), request, &raw mut size)
+    };
+    Errno::result(rc).map(|_| (size.ws_row, size.ws_col))
+}

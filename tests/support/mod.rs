@@ -20,6 +20,7 @@ pub mod leaks;
 pub mod probe;
 pub mod runtime;
 pub mod systemd;
+pub mod terminal;
 pub mod trace;
 pub mod view;
 

@@ -14,7 +14,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Pid};
 use serde_json::{Value, json};
 
-use crate::{attack, files, kernel, load, notify, report, sys};
+use crate::{attack, files, kernel, load, notify, report, sys, tty};
 
 type Outcome = Result<i32, String>;
 
@@ -57,6 +57,7 @@ pub fn dispatch(argv: &[String]) -> Outcome {
         ["overwrite"] => attack::overwrite(),
         ["remount", target] => remount(target),
         ["without", names, _, ..] => kernel::without(names, &rest[1..]),
+        ["tty", words @ ..] => tty::tty(words),
         ["notify", words @ ..] => notify::notify(words),
         ["doors", open, shut] => load::doors(open, shut),
         ["churn", megabytes] => load::churn(number(megabytes)?),

@@ -14,6 +14,7 @@ mod load;
 mod notify;
 mod report;
 mod sys;
+mod tty;
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;

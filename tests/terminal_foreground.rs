@@ -75,10 +75,12 @@ fn takes_all_bytes(mut on: OnTerminal) {
 
 both_views! {
     fn run_follows_the_window(t) {
+        t.only_orlop("its program may start before the terminal has its size");
         follows_the_window(run(t, &["size"]));
     }
 
     fn exec_follows_the_window(t) {
+        t.only_orlop("its program may start before the terminal has its size");
         let container = t.sleeper(|_| {});
         follows_the_window(exec(t, &container.id, &["size"]));
         container.end();
@@ -92,6 +94,7 @@ both_views! {
     }
 
     fn a_closed_terminal_ends_what_reads_from_the_container_s(t) {
+        t.only_orlop("runc leaves the reader waiting");
         let mut on = run(t, &["lines"]);
         on.wait_for("ready");
         on.hang_up();

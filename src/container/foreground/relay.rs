@@ -47,7 +47,7 @@ impl End {
     pub fn of_caller(fd: BorrowedFd, mode: OFlag) -> Result<Self> {
         if can_be_reopened(fd) {
             let flags = mode | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-            if let Ok(fd) = open(fd_path(&fd).as_str(), flags, Mode::empty()) {
+            if let Ok(fd) = open(fd_path(fd).as_str(), flags, Mode::empty()) {
                 return Ok(Self::ours(fd));
             }
         }

@@ -70,7 +70,7 @@ pub fn scheduler(entry: &oci::Scheduler, at: &str) -> Result<Scheduler> {
         );
     }
     if policy == Policy::SchedDeadline {
-        deadline(&times)
+        deadline(&times, entry.runtime().is_some())
             .map_err(|(name, problem)| Error::field(format!("{at}/{name}"), problem))?;
     }
     let flags = entry
@@ -97,38 +97,51 @@ pub fn scheduler(entry: &oci::Scheduler, at: &str) -> Result<Scheduler> {
     })
 }
 
-/// What sched(7) asks of the three times of SCHED_DEADLINE, in the kernel's own order.
-fn deadline(times: &[(&'static str, u64); 3]) -> Result<(), (&'static str, String)> {
+/// What sched(7) asks of the three times of SCHED_DEADLINE, in the kernel's own order. The words
+/// are those that crun's callers look for.
+fn deadline(
+    times: &[(&'static str, u64); 3],
+    runtime_given: bool,
+) -> Result<(), (&'static str, String)> {
     /// The kernel counts such times in steps of this many nanoseconds.
     const STEP: u64 = 1 << 10;
+    const MOST: u64 = (1 << 63) - 1;
+    let wrong =
+        |name, problem: String| Err((name, format!("sched_setattr: `SCHED_DEADLINE` {problem}")));
     let [runtime, deadline, period] = times.map(|(_, time)| time);
-    // The kernel takes the deadline for a period that is not given.
-    let period = if period == 0 { deadline } else { period };
-    for (name, time) in [("deadline", deadline), ("period", period)] {
-        if time >= 1 << 63 {
-            return Err((name, format!("{name} {time} ns is 2^63 ns or more")));
-        }
+    if !runtime_given {
+        return wrong("runtime", "requires `runtime`".to_owned());
     }
     if deadline == 0 {
-        return Err(("deadline", "SCHED_DEADLINE needs a deadline".to_owned()));
+        return wrong("deadline", "requires `deadline`".to_owned());
     }
-    if runtime < STEP {
-        return Err((
-            "runtime",
-            format!("runtime {runtime} ns of SCHED_DEADLINE is below {STEP} ns"),
-        ));
+    if runtime == 0 {
+        return wrong("runtime", "runtime must be greater than 0".to_owned());
+    }
+    for (name, time, least) in [
+        ("runtime", runtime, STEP),
+        ("deadline", deadline, 0),
+        ("period", period, 0),
+    ] {
+        if !(least..=MOST).contains(&time) {
+            return wrong(
+                name,
+                format!("{name} {time} ns must be between {least} and {MOST} ns"),
+            );
+        }
     }
     if runtime > deadline {
-        return Err((
+        return wrong(
             "runtime",
-            format!("runtime {runtime} ns is longer than the deadline, {deadline} ns"),
-        ));
+            format!("runtime ({runtime} ns) must be <= deadline ({deadline} ns)"),
+        );
     }
-    if deadline > period {
-        return Err((
+    // The kernel takes the deadline for a period that is not given.
+    if period != 0 && deadline > period {
+        return wrong(
             "deadline",
-            format!("deadline {deadline} ns is longer than the period, {period} ns"),
-        ));
+            format!("deadline ({deadline} ns) must be <= period ({period} ns)"),
+        );
     }
     Ok(())
 }
@@ -292,7 +305,13 @@ mod tests {
                 "period",
             ),
             (json!({"policy": "SCHED_ISO"}), "policy"),
-            (json!({"policy": "SCHED_DEADLINE"}), "deadline"),
+            (json!({"policy": "SCHED_DEADLINE"}), "runtime"),
+            (
+                json!({"policy": "SCHED_DEADLINE", "runtime": 1024}),
+                "deadline",
+            ),
+            (deadline(0, 2000, 0), "runtime"),
+            (deadline(1 << 63, (1 << 63) + 1, 0), "runtime"),
             (deadline(1023, 2000, 0), "runtime"),
             (deadline(2001, 2000, 3000), "runtime"),
             (deadline(1500, 2001, 2000), "deadline"),
@@ -300,6 +319,38 @@ mod tests {
             (deadline(1500, 2000, 1 << 63), "period"),
         ] {
             assert_eq!(pointer_of(&of(entry).unwrap_err()), format!("/s/{name}"));
+        }
+    }
+
+    #[test]
+    fn a_wrong_deadline_is_told_in_the_words_that_callers_match() {
+        for (entry, words) in [
+            (json!({"deadline": 2000}), "requires `runtime`"),
+            (json!({"runtime": 1024}), "requires `deadline`"),
+            (
+                json!({"runtime": 0, "deadline": 2000}),
+                "runtime must be greater than 0",
+            ),
+            (
+                json!({"runtime": 1, "deadline": 2000}),
+                "runtime 1 ns must be between 1024 and ",
+            ),
+            (
+                json!({"runtime": 3000, "deadline": 2000}),
+                "runtime (3000 ns) must be <= deadline (2000 ns)",
+            ),
+            (
+                json!({"runtime": 1024, "deadline": 2000, "period": 1999}),
+                "deadline (2000 ns) must be <= period (1999 ns)",
+            ),
+        ] {
+            let mut entry = entry;
+            entry["policy"] = json!("SCHED_DEADLINE");
+            let error = scheduler(&from_value(entry).unwrap(), "/s")
+                .unwrap_err()
+                .to_string();
+            let words = format!("sched_setattr: `SCHED_DEADLINE` {words}");
+            assert!(error.contains(&words), "{error}");
         }
     }
 

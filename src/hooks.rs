@@ -34,15 +34,26 @@ const WHY: RawFd = 3;
 /// Run `hooks` in order. `kind` is the config's name for the row (`createRuntime`), `state`
 /// the JSON text. `enter` runs in each hook's process right before execve.
 pub fn run(kind: &str, hooks: &[Hook], state: &str, enter: &dyn Fn() -> Result<()>) -> Result<()> {
-    for (index, hook) in hooks.iter().enumerate() {
-        log::debug!("running {kind} hook #{index}: {}", hook.path.display());
-        run_one(hook, state, enter).map_err(|error| {
-            error
-                .within(&format!("error running {kind} hook #{index}"))
-                .with_field(format!("/hooks/{kind}/{index}"))
-        })?;
-    }
-    Ok(())
+    (0..hooks.len()).try_for_each(|index| run_nth(kind, hooks, index, state, enter))
+}
+
+/// As [`run`], one hook of the row.
+pub fn run_nth(
+    kind: &str,
+    hooks: &[Hook],
+    index: usize,
+    state: &str,
+    enter: &dyn Fn() -> Result<()>,
+) -> Result<()> {
+    let Some(hook) = hooks.get(index) else {
+        return Ok(());
+    };
+    log::debug!("running {kind} hook #{index}: {}", hook.path.display());
+    run_one(hook, state, enter).map_err(|error| {
+        error
+            .within(&format!("error running {kind} hook #{index}"))
+            .with_field(format!("/hooks/{kind}/{index}"))
+    })
 }
 
 /// The same hooks; those without an environment have `env`, and not the runtime's.

@@ -337,9 +337,11 @@ both_views! {
         t.only_orlop("runc 1.1 fails the delete; specification 1.3 wants a warning");
         let bundle = bundle_with(t, &[], &["exit", "0"], |config| {
             config["hooks"]["poststop"] = json!([
-                hook(t, "poststop", "failing", &["exit", "1"]), hook(t, "poststop", "second", &[])]);
+                hook(t, "poststop", "failing", &["exit", "1"]),
+                hook(t, "poststop", "second", &["exit", "1"])]);
         });
-        t.run(&bundle).expect_ok().expect_words("poststop hook #0");
+        let done = t.run(&bundle);
+        done.expect_ok().expect_words("poststop hook #0").expect_words("poststop hook #1");
         assert!(ran(t, "second"), "the hooks after it must run");
     }
 

@@ -120,11 +120,11 @@ pub fn poststop(state: &State) {
     }
     let enter = hooks::in_bundle(&state.orlop.bundle);
     // Each is run whether or not the one before it failed.
-    for hook in row {
+    for index in 0..row.len() {
         let done = state
             .oci(Status::Stopped, None)
             .to_text()
-            .and_then(|text| hooks::run("poststop", std::slice::from_ref(hook), &text, &enter));
+            .and_then(|text| hooks::run_nth("poststop", row, index, &text, &enter));
         if let Err(error) = done {
             log::warn!("{error}");
         }

@@ -4,6 +4,7 @@ mod bundle;
 mod cgroup;
 mod cli;
 mod container;
+mod criu;
 mod dbus;
 mod error;
 mod fd_socket;
@@ -24,7 +25,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// The verbs that enter a container, and so must not be run from the host's binary.
-const SEALED_VERBS: [&str; 3] = ["create", "run", "exec"];
+const SEALED_VERBS: [&str; 4] = ["create", "run", "exec", "restore"];
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();

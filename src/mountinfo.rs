@@ -8,6 +8,8 @@ use std::path::PathBuf;
 /// What one line says.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MountLine {
+    /// Number of the mount, as `mnt_id` of /proc/PID/fdinfo has it.
+    pub id: u32,
     /// The directory of the filesystem that is mounted.
     pub root: PathBuf,
     /// Where it is mounted.
@@ -22,7 +24,19 @@ pub struct MountLine {
 /// # Errors
 /// Where the table cannot be read.
 pub fn read(wanted: impl Fn(&str) -> bool) -> std::io::Result<Vec<MountLine>> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo")?;
+    read_file("/proc/self/mountinfo", wanted)
+}
+
+/// All mounts that a process sees, by their paths below its root.
+///
+/// # Errors
+/// Where the table cannot be read.
+pub fn of_process(pid: i32) -> std::io::Result<Vec<MountLine>> {
+    read_file(&format!("/proc/{pid}/mountinfo"), |_| true)
+}
+
+fn read_file(path: &str, wanted: impl Fn(&str) -> bool) -> std::io::Result<Vec<MountLine>> {
+    let text = std::fs::read_to_string(path)?;
     Ok(text
         .lines()
         .filter_map(|line| parse(line, &wanted))
@@ -34,8 +48,11 @@ fn parse(line: &str, wanted: impl Fn(&str) -> bool) -> Option<MountLine> {
     let mut right = right.split(' ');
     let fstype = right.next().filter(|fstype| wanted(fstype))?;
     let options = right.nth(1).unwrap_or("");
-    let mut left = left.split(' ').skip(3);
+    let mut left = left.split(' ');
+    let id = left.next()?.parse().ok()?;
+    let mut left = left.skip(2);
     Some(MountLine {
+        id,
         root: unescape(left.next()?),
         target: unescape(left.next()?),
         fstype: fstype.to_owned(),
@@ -64,6 +81,7 @@ mod tests {
             "35 27 0:30 /docker/x /my\\040cg/cpu rw,nosuid shared:5 - cgroup cgroup rw,cpu,cpuacct";
         let cgroups = |fstype: &str| fstype.starts_with("cgroup");
         let mount = parse(line, cgroups).unwrap();
+        assert_eq!(mount.id, 35);
         assert_eq!(mount.root, Path::new("/docker/x"));
         assert_eq!(mount.target, Path::new("/my cg/cpu"));
         assert_eq!(mount.options, ["rw", "cpu", "cpuacct"]);

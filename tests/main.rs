@@ -10,6 +10,7 @@ mod capabilities;
 mod cgroup_layout;
 mod cgroup_v2_limits;
 mod cgroups;
+mod checkpoint;
 mod delegation;
 mod devices;
 mod equal;

@@ -164,6 +164,11 @@ impl Cgroup {
         self.dirs.iter().find(has).map(|dir| dir.path.as_path())
     }
 
+    /// The directory by which the container is frozen, on v1 or v2.
+    pub fn freezer_dir(&self) -> Option<&Path> {
+        self.v1_dir("freezer").or_else(|| self.unified_dir())
+    }
+
     fn unified_dir(&self) -> Option<&Path> {
         self.v1_dir(UNIFIED)
     }

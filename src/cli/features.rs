@@ -217,7 +217,7 @@ impl Features {
             annotations: BTreeMap::from([
                 ("org.opencontainers.runc.version", LIKE_RUNC),
                 ("org.opencontainers.runc.commit", commit()),
-                ("org.opencontainers.runc.checkpoint.enabled", "false"),
+                ("org.opencontainers.runc.checkpoint.enabled", "true"),
                 ("io.orlop.version", env!("CARGO_PKG_VERSION")),
                 ("io.orlop.commit", commit()),
             ]),

@@ -11,7 +11,9 @@ mod help;
 mod report;
 mod verb;
 
+mod checkpoint;
 mod create;
+mod criu_flags;
 mod delete;
 mod duration;
 mod events;
@@ -22,6 +24,7 @@ mod list;
 mod pause;
 mod plan;
 mod ps;
+mod restore;
 mod resume;
 mod run;
 mod spec;
@@ -42,6 +45,7 @@ use crate::seal::Sealed;
 
 /// In the order in which help lists them.
 const VERBS: &[Verb] = &[
+    checkpoint::VERB,
     create::VERB,
     delete::VERB,
     events::VERB,
@@ -52,6 +56,7 @@ const VERBS: &[Verb] = &[
     pause::VERB,
     plan::VERB,
     ps::VERB,
+    restore::VERB,
     resume::VERB,
     run::VERB,
     spec::VERB,

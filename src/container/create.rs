@@ -14,7 +14,7 @@ use super::state::{Phase, State};
 use super::status::Status;
 use super::store::{Lock, Store};
 use super::undo::Undo;
-use super::{checks, idmap, publish, sources, spawn, start_socket};
+use super::{checks, descriptors, idmap, publish, sources, spawn, start_socket};
 use crate::cgroup::Cgroup;
 use crate::cgroup::systemd::Init;
 use crate::error::{Error, Result};
@@ -195,6 +195,9 @@ fn start_init(
         cgroup,
         intel_rdt: undo.intel_rdt.as_ref(),
     };
+    if !plan.process.terminal {
+        state.external_descriptors = descriptors::standard_streams(stdio.as_ref());
+    }
     let spawned = spawn::init(plan, state, groups, (gate, stdio), options, host)?;
     let init = undo.init.insert(spawned.init);
     state.set_init(init.pid().as_raw(), init.start());
@@ -217,8 +220,8 @@ fn publish(undo: &Undo, state: &State, options: &Create) -> Result<()> {
     )
 }
 
-/// Answer init until it is ready.
-fn attend(
+/// Answer init until it is ready; or the process that becomes criu, on restore.
+pub(super) fn attend(
     plan: &Plan,
     state: &mut State,
     undo: &mut Undo,
@@ -275,7 +278,7 @@ fn place_in_unit(plan: &Plan, state: &mut State, undo: &mut Undo) -> Result<()> 
 }
 
 /// The hooks of the runtime's namespaces, in the bundle's directory.
-fn run_hooks(plan: &Plan, state: &State) -> Result<()> {
+pub(super) fn run_hooks(plan: &Plan, state: &State) -> Result<()> {
     let text = state
         .oci(Status::Creating, Some(state.init_process_pid))
         .to_text()?;

@@ -6,9 +6,13 @@
 //! from all of them what the container is doing now.
 
 pub mod agent;
+pub mod checkpoint;
+mod checkpoint_mounts;
 mod checks;
 pub mod create;
+mod criu_options;
 pub mod delete;
+mod descriptors;
 pub mod events;
 pub mod exec;
 mod exec_process;
@@ -26,6 +30,7 @@ pub mod options;
 pub mod pause;
 pub mod process;
 mod publish;
+pub mod restore;
 pub mod run;
 mod sources;
 mod spawn;
@@ -34,5 +39,6 @@ mod start_socket;
 pub mod state;
 pub mod status;
 pub mod store;
+mod swrk;
 mod undo;
 pub mod update;

@@ -79,3 +79,70 @@ pub struct Change {
     /// Names of capabilities to add.
     pub capabilities: Vec<String>,
 }
+
+/// What `checkpoint` and `restore` tell criu alike.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Criu {
+    pub image_path: PathBuf,
+    /// Where criu works and writes its log; in the directory of the images when not given.
+    pub work_path: Option<PathBuf>,
+    pub tcp_established: bool,
+    pub ext_unix_sk: bool,
+    pub shell_job: bool,
+    pub file_locks: bool,
+    pub auto_dedup: bool,
+    pub lazy_pages: bool,
+    pub cgroups: CgroupsMode,
+    /// How connections are held while they are saved; `None`: criu's own choice.
+    pub network_lock: Option<NetworkLock>,
+}
+
+/// `--manage-cgroups-mode`, by the numbers of criu's `criu_cg_mode`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CgroupsMode {
+    Ignore = 0,
+    Soft = 3,
+    Full = 4,
+    Strict = 5,
+    #[default]
+    Default = 6,
+}
+
+/// By the numbers of criu's `criu_network_lock_method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkLock {
+    Iptables = 1,
+    Nftables = 2,
+    Skip = 3,
+}
+
+/// `checkpoint`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub criu: Criu,
+    /// The images of the last pre-dump, relative to those of this one.
+    pub parent_path: Option<PathBuf>,
+    pub leave_running: bool,
+    pub tcp_skip_in_flight: bool,
+    pub link_remap: bool,
+    /// Gets a zero byte when the lazy pages can be asked for, and is closed then.
+    pub status_fd: Option<i32>,
+    /// Address and port to which memory is sent, or with `lazy_pages` where it is asked for.
+    pub page_server: Option<(String, u16)>,
+    /// Memory alone; the container goes on.
+    pub pre_dump: bool,
+}
+
+/// `restore`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restore {
+    pub criu: Criu,
+    /// Bundle, pid file, console socket, detach and no-pivot.
+    pub create: Create,
+    pub no_subreaper: bool,
+    /// Connections are closed in place of restored.
+    pub tcp_close: bool,
+    /// `TYPE:NAME`.
+    pub lsm_profile: Option<String>,
+    pub lsm_mount_context: Option<String>,
+}

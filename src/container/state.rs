@@ -21,6 +21,7 @@ use super::status::Status;
 use crate::cgroup::systemd::UnitName;
 use crate::error::{Error, Result};
 use crate::intel_rdt::Group;
+use crate::plan::checkpoint::external_mounts;
 use crate::plan::{Hooks, IdMapping, NamespaceKind, Plan, Process};
 
 /// Shape of the object `orlop`; a state with a higher number is refused, not guessed at.
@@ -176,6 +177,12 @@ pub struct Own {
     /// With the systemd driver, the unit that has the cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<UnitName>,
+    /// Targets of the mounts that a checkpoint does not hold, see [`external_mounts`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external_mounts: Vec<PathBuf>,
+    /// `linux.maskedPaths`, whose files have a null device of the host bound over them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked_paths: Vec<PathBuf>,
 }
 
 /// How far the runtime has got. What the container is doing now is a [`Status`].
@@ -261,6 +268,11 @@ impl State {
                 resources: plan.cgroup.resources.clone(),
                 intel_rdt_groups: Vec::new(),
                 unit: plan.cgroup.unit.as_ref().map(UnitName::of),
+                external_mounts: external_mounts(plan)
+                    .into_iter()
+                    .map(|mount| mount.target)
+                    .collect(),
+                masked_paths: plan.masked_paths.clone(),
             },
         }
     }
@@ -356,7 +368,8 @@ impl OciState<'_> {
     }
 }
 
-fn runc_name(kind: NamespaceKind) -> &'static str {
+/// What runc calls a kind in its states.
+pub fn runc_name(kind: NamespaceKind) -> &'static str {
     match kind {
         NamespaceKind::User => "NEWUSER",
         NamespaceKind::Mount => "NEWNS",

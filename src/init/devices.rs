@@ -10,13 +10,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl, open, openat};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{
     FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat, major, makedev, minor, mknodat,
 };
 use nix::unistd::{
-    AccessFlags, Gid, Uid, UnlinkatFlags, access, fchdir, fchownat, symlinkat, unlinkat,
+    AccessFlags, Gid, Uid, UnlinkatFlags, access, dup2_stderr, dup2_stdin, dup2_stdout, fchdir,
+    fchownat, symlinkat, unlinkat,
 };
 
 use super::mounts::{attach, clone_path};
@@ -255,6 +256,49 @@ pub fn null(root: &RootFs) -> Result<OwnedFd> {
     } else {
         Err(Error::new("not the null device").with_path(path))
     }
+}
+
+/// Standard streams that are the null device become the container's own, now that we are in its
+/// root. The host's lies on a mount that the container does not have, and what criu finds open
+/// on such a mount it cannot save. Where there is no other, they stay as they are.
+pub fn take_own_null() -> Result<()> {
+    let step = "look at stdio";
+    let is_open_on_null = |fd: BorrowedFd| match is_null(fd) {
+        Err(Errno::EBADF) => Ok(false),
+        other => other.step(step),
+    };
+    let on_null = [
+        is_open_on_null(std::io::stdin().as_fd())?,
+        is_open_on_null(std::io::stdout().as_fd())?,
+        is_open_on_null(std::io::stderr().as_fd())?,
+    ];
+    if on_null == [false; 3] {
+        return Ok(());
+    }
+    // The device was made, or seen to be one, when /dev was.
+    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let Ok(own) = open("/dev/null", flags, Mode::empty()) else {
+        return Ok(());
+    };
+    if !is_null(own.as_fd()).step(step)? {
+        return Ok(());
+    }
+    let step = "take the container's null device";
+    fcntl(&own, FcntlArg::F_SETFL(OFlag::empty())).step(step)?;
+    let [input, output, errors] = on_null;
+    let replace = || -> Result<(), Errno> {
+        if input {
+            dup2_stdin(&own)?;
+        }
+        if output {
+            dup2_stdout(&own)?;
+        }
+        if errors {
+            dup2_stderr(&own)?;
+        }
+        Ok(())
+    };
+    replace().step(step)
 }
 
 fn is_null(fd: BorrowedFd) -> Result<bool, Errno> {

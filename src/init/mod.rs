@@ -13,7 +13,7 @@ mod aside;
 pub mod channel;
 mod copy_up;
 pub mod devices;
-mod end;
+pub mod end;
 pub mod exec;
 mod lookup;
 mod masks;
@@ -22,8 +22,9 @@ pub mod namespaces;
 mod proc_targets;
 pub mod process;
 mod program;
+pub mod restore;
 mod root;
-mod rootfs;
+pub mod rootfs;
 mod sources;
 pub mod stdio;
 mod sysctl;
@@ -165,8 +166,10 @@ fn build_and_enter(plan: &Plan, handed: &mut Handed) -> Result<()> {
         }
         None => enter_rootfs(plan, handed, &root)?,
     }
-    if let (Some(terminal), Some(socket)) = (terminal, &handed.stdio.console) {
-        terminal.hand_over(socket)?;
+    match (terminal, &handed.stdio.console) {
+        (Some(terminal), Some(socket)) => terminal.hand_over(socket)?,
+        _ if plan.sets_up_dev() => devices::take_own_null()?,
+        _ => {}
     }
     trees::forget();
     Ok(())

@@ -34,7 +34,7 @@ use crate::sys::xattr;
 
 /// Filesystems whose target must not be a link, and that show more than the container's own
 /// when they land elsewhere.
-const ORDINARY_ONLY: [&str; 3] = ["proc", "sysfs", "mqueue"];
+pub(super) const ORDINARY_ONLY: [&str; 3] = ["proc", "sysfs", "mqueue"];
 
 /// What the entries share.
 pub struct Around<'a> {

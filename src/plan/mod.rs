@@ -15,6 +15,7 @@
 mod assemble;
 pub mod capabilities;
 pub mod cgroup;
+pub mod checkpoint;
 mod cpulist;
 mod devices;
 mod hooks;

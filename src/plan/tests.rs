@@ -5,6 +5,8 @@ mod fields;
 mod mutated;
 mod stored;
 
+pub(crate) use stored::hybrid;
+
 use std::path::Path;
 
 use serde_json::{Value, json};

@@ -26,9 +26,19 @@ pub fn accept(listener: BorrowedFd) -> Result<OwnedFd, Errno> {
 /// Receive one message that carries one fd (SCM_RIGHTS), and no text that matters. EBADMSG: it
 /// carries none, or more than one.
 pub fn receive_fd(socket: BorrowedFd) -> Result<OwnedFd, Errno> {
-    let mut text = [0; 1];
+    receive_message(socket, &mut [0; 1])?
+        .1
+        .ok_or(Errno::EBADMSG)
+}
+
+/// Receive one message: so many bytes of `text`, and the fd that it carries, if any. EBADMSG: it
+/// carries more than one. EMSGSIZE: it is longer than `text`, which a SOCK_SEQPACKET socket cuts.
+pub fn receive_message(
+    socket: BorrowedFd,
+    text: &mut [u8],
+) -> Result<(usize, Option<OwnedFd>), Errno> {
     let mut control = cmsg_space!([RawFd; 1]);
-    let mut texts = [IoSliceMut::new(&mut text)];
+    let mut texts = [IoSliceMut::new(text)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = loop {
         match recvmsg::<()>(socket.as_raw_fd(), &mut texts, Some(&mut control), flags) {
@@ -47,8 +57,12 @@ pub fn receive_fd(socket: BorrowedFd) -> Result<OwnedFd, Errno> {
             );
         }
     }
-    match (fds.pop(), fds.is_empty()) {
-        (Some(fd), true) => Ok(fd),
-        _ => Err(Errno::EBADMSG),
+    let fd = fds.pop();
+    if !fds.is_empty() {
+        return Err(Errno::EBADMSG);
     }
+    if message.flags.contains(MsgFlags::MSG_TRUNC) {
+        return Err(Errno::EMSGSIZE);
+    }
+    Ok((message.bytes, fd))
 }

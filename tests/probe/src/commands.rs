@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{self, SigHandler, Signal};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -29,6 +30,8 @@ pub fn dispatch(argv: &[String]) -> Outcome {
         ["kill-self", name] => kill_self(name),
         ["sleep"] => sleep(),
         ["spin"] => spin(),
+        ["count"] => count(None),
+        ["count", lock] => count(Some(lock)),
         ["ignore-term"] => ignore_term(),
         ["exit-on-term", status] => exit_on_term(number(status)?),
         ["spawn"] => spawn(),
@@ -132,6 +135,24 @@ pub fn sleep() -> Outcome {
     say("ready")?;
     loop {
         thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+/// Count for ever, a line a number; with a lock (flock(2)) on this file, which is made.
+fn count(lock: Option<&str>) -> Outcome {
+    let file = lock.map(|path| fs::File::create(path).map_err(|e| named(path, &e)));
+    let _held = match file.transpose()? {
+        Some(file) => Some(
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.to_string())?,
+        ),
+        None => None,
+    };
+    let mut number = 0u64;
+    loop {
+        number += 1;
+        // Nobody may be there to read, while it is saved.
+        let _ = writeln!(io::stdout(), "{number}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

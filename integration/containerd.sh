@@ -84,6 +84,13 @@ unshare: unshare(0x10000000): Operation not permitted" "$output"
     has 'a missing program, in words' 'executable file not found in $PATH' "$output"
 }
 
+# on_terminal COMMAND...: what it prints on a terminal, in the lines of a file
+on_terminal() { script --quiet --return --command "$(printf '%q ' "$@")" /dev/null </dev/null | tr -d '\r'; }
+# As `ctr` and `run` are functions, and script wants a program.
+ctr_words=(ctr --address "$work/socket" --namespace "$namespace")
+output=$(on_terminal "${ctr_words[@]}" run --rm --tty --runc-binary "$runtime" $image six tty)
+has 'run --tty has a terminal' '/dev/pts/0' "$output"
+
 run --detach --memory-limit=33554432 long sleep 1000
 is 'a detached task is running' RUNNING "$(status_of long)"
 pid=$(ctr task ls | awk '$1 == "long" { print $2 }')
@@ -99,6 +106,8 @@ status=0
 output=$(ctr task exec --exec-id second long no-such-program 2>&1) || status=$?
 is 'exec of a missing program fails' 1 "$status"
 has 'exec of a missing program, in words' "executable file not found in \$PATH" "$output"
+output=$(on_terminal "${ctr_words[@]}" task exec --tty --exec-id third long tty)
+has 'exec --tty has a terminal' '/dev/pts/' "$output"
 is 'ps lists the task' "$pid" "$(ctr task ps long | awk 'NR == 2 { print $1 }')"
 
 ctr task pause long

@@ -108,6 +108,25 @@ both_views! {
         container.end();
     }
 
+    fn a_closed_terminal_is_closed_for_a_program_that_reads_keys(t) {
+        t.only_orlop("runc leaves the reader waiting");
+        // In raw mode there is no character for the end.
+        let mut on = run(t, &["sink", "10"]);
+        on.wait_for("ready");
+        on.hang_up();
+        assert_ne!(on.end(), 0);
+    }
+
+    fn a_reader_that_comes_late_gets_the_last_byte(t) {
+        // More than the caller's terminal takes, less than fits on the whole way.
+        const COUNT: usize = 125_000;
+        let mut on = run(t, &["source", &COUNT.to_string()]);
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        on.wait_for_bytes(COUNT + b"ready\n".len());
+        assert_eq!(on.end(), 0);
+        assert!(on.output[b"ready\n".len()..] == bytes(COUNT), "bytes differ");
+    }
+
     fn a_signal_to_the_runtime_is_for_the_container(t) {
         let bundle = t.bundle(&["exit-on-term", "9"], |config| config["process"]["terminal"] = json!(true));
         let mut on = OnTerminal::call(t, &["run", "--bundle", bundle.path(), &bundle.id]);

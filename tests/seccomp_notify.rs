@@ -216,6 +216,34 @@ both_views! {
         t.run(&bundle).expect_words("function not implemented");
     }
 
+    fn what_waits_for_an_agent_can_be_ended(t) {
+        t.only_orlop("runc hands over at create, and other things wait");
+        let agent = Agent::new(t, "agent", Manner::IsSilent);
+        let bundle = || t.bundle(&["exit", "0"], |config| with_profile(config, notify(agent.path(), &["execve"])));
+        for (by_run, killed) in [(false, false), (false, true), (true, false), (true, true)] {
+            let bundle = bundle();
+            let created = (!by_run).then(|| t.create(&bundle));
+            let args = match by_run {
+                true => vec!["run", "--bundle", bundle.path(), &bundle.id],
+                false => vec!["start", &bundle.id],
+            };
+            let waiting = t.runtime.spawn(t.runtime.command(&args));
+            agent.state();
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let began = Instant::now();
+            if killed {
+                t.runtime.call(&["kill", &bundle.id, "KILL"]).expect_ok();
+            } else {
+                t.runtime.call(&["delete", "--force", &bundle.id]).expect_ok();
+            }
+            waiting.wait();
+            assert!(began.elapsed().as_secs() < 8, "by run {by_run}, killed {killed}");
+            t.runtime.call(&["delete", "--force", &bundle.id]).expect_ok();
+            t.runtime.call(&["state", &bundle.id]).expect_error("does not exist");
+            drop(created);
+        }
+    }
+
     fn a_path_without_notify_is_ignored(t) {
         let mut profile = notify("/no/such/agent", &["mkdirat"]);
         profile["syscalls"][0]["action"] = json!("SCMP_ACT_ERRNO");

@@ -18,7 +18,19 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<()> {
         Err(error) if force && error.kind == Kind::NoContainer => return Ok(()),
         other => other?,
     };
-    let _lock = dir.lock()?;
+    let _lock = match dir.try_lock()? {
+        Some(lock) => lock,
+        None => {
+            if force {
+                end_before_lock(&dir)?;
+            }
+            match dir.lock() {
+                // Whoever held it has removed the container: a run whose program we killed.
+                Err(error) if force && error.kind == Kind::NoContainer => return Ok(()),
+                other => other?,
+            }
+        }
+    };
     let state = match dir.load() {
         // Made half: killed before its state was written, so before anything else was done. A
         // state that cannot be read is no such thing: what it names may be alive.
@@ -42,6 +54,18 @@ pub fn delete(store: &Store, id: &ContainerId, force: bool) -> Result<()> {
         }
     }
     destroy(&dir, &state)
+}
+
+/// Kill the container while somebody else holds its lock: a start that waits for the program may
+/// wait for ever, for a seccomp agent that does not answer or a hook that does not end. Once init
+/// is dead it lets go. A create at work is left to itself: its hooks may have called us.
+fn end_before_lock(dir: &Dir) -> Result<()> {
+    match dir.load() {
+        Ok(state) if state.orlop.phase != Phase::Creating => kill_everything(&state),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind == Kind::NoContainer => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The container's cgroup; none of its own when the unit that it would be in is another's.

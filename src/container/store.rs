@@ -178,10 +178,22 @@ impl Dir {
     /// It is held by a second fd of the same open directory: unlocking it unlocks for every
     /// copy, so a child that inherited one cannot go on holding the lock.
     pub fn lock(&self) -> Result<Lock> {
+        self.lock_by(FlockArg::LockExclusive)
+    }
+
+    /// The same without a wait: `None` while somebody else holds it.
+    pub fn try_lock(&self) -> Result<Option<Lock>> {
+        match self.lock_by(FlockArg::LockExclusiveNonblock) {
+            Err(error) if error.errno() == Some(Errno::EWOULDBLOCK) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn lock_by(&self, how: FlockArg) -> Result<Lock> {
         let step = "lock the container";
         let mut fd = self.fd.try_clone().step_on(step, &self.path)?;
         let lock = loop {
-            match Flock::lock(fd, FlockArg::LockExclusive) {
+            match Flock::lock(fd, how) {
                 Ok(lock) => break lock,
                 Err((same, Errno::EINTR)) => fd = same,
                 Err((_, errno)) => return Err(Error::sys(step, errno).with_path(&self.path)),
@@ -450,7 +462,9 @@ pub(crate) mod tests {
             FlockArg::LockExclusiveNonblock,
         );
         assert_eq!(try_other.unwrap_err().1, Errno::EWOULDBLOCK);
+        assert!(other.try_lock().unwrap().is_none());
         drop(lock);
+        assert!(other.try_lock().unwrap().is_some());
         drop(other.lock().unwrap());
         dir.remove().unwrap();
         let new = store.create(&id("x")).unwrap();

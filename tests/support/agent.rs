@@ -25,6 +25,8 @@ pub enum Manner {
     Answers,
     /// It closes the listener at once.
     HangsUp,
+    /// It keeps the listener and never answers.
+    IsSilent,
 }
 
 pub struct Agent {
@@ -38,10 +40,13 @@ impl Agent {
         let listener = UnixListener::bind(&path).unwrap();
         let (sender, states) = channel();
         thread::spawn(move || {
+            let mut kept = Vec::new();
             for stream in listener.incoming() {
                 let (state, fd) = receive(stream.unwrap().as_raw_fd());
-                if manner == Manner::Answers {
-                    thread::spawn(move || while answer(&fd) {});
+                match manner {
+                    Manner::Answers => drop(thread::spawn(move || while answer(&fd) {})),
+                    Manner::HangsUp => drop(fd),
+                    Manner::IsSilent => kept.push(fd),
                 }
                 if sender.send(state).is_err() {
                     return;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::bundle::push;
-use crate::support::{Output, Test, both_views};
+use crate::support::{Output, Test, both_views, once};
 
 /// The profile that Docker writes into every config.
 fn docker_profile() -> Value {
@@ -29,6 +29,169 @@ fn try_calls(t: &Test, profile: &Value, names: &[&str]) -> Value {
 
 fn run_with(t: &Test, profile: &Value, args: &[&str]) -> Output {
     t.run(&t.bundle(args, |config| config["linux"]["seccomp"] = profile.clone()))
+}
+
+/// getppid by both entries of the machine, as the probe takes it: arguments can be added, which
+/// the filter sees and the call does not.
+const ENTRIES: [&str; 2] = ["x86_64:110", "i386:64"];
+
+/// The entries that this kernel has.
+fn entries(t: &Test) -> &'static [&'static str] {
+    if !cfg!(target_arch = "x86_64") {
+        t.skip("the entries are those of x86_64");
+    }
+    let output = t.run(&t.bundle(&["syscall", ENTRIES[1]], |_| {}));
+    match output.code() {
+        0 => &ENTRIES,
+        _ => &ENTRIES[..1],
+    }
+}
+
+/// A profile that allows everything but what a rule for getppid says, on three architectures.
+fn getppid(mut rule: Value) -> Value {
+    rule["names"] = json!(["getppid"]);
+    json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule],
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]})
+}
+
+/// A plain reading of an operator.
+fn holds(op: &str, arg: u64, value: u64, two: u64) -> bool {
+    match op {
+        "EQ" => arg == value,
+        "NE" => arg != value,
+        "LT" => arg < value,
+        "LE" => arg <= value,
+        "GT" => arg > value,
+        "GE" => arg >= value,
+        _ => arg & value == two,
+    }
+}
+
+/// The flags of each filter that is loaded, as the kernel gets them; 0 is a filter without.
+fn loaded_flags(t: &Test, profile: &Value) -> Vec<String> {
+    let (strace, file) = (Path::new("/usr/bin/strace"), t.dir.join("trace"));
+    if !strace.exists() {
+        t.skip("strace is not installed");
+    }
+    let words = ["-f", "-e", "trace=seccomp", "-e", "raw=seccomp", "-o"];
+    let mut before = vec![strace.as_os_str()];
+    before.extend(words.iter().map(std::ffi::OsStr::new));
+    before.push(file.as_os_str());
+    let bundle = t.bundle(&["exit", "0"], |config| {
+        config["linux"]["seccomp"] = profile.clone()
+    });
+    let runtime = t.runtime.behind(&before);
+    runtime
+        .call(&["run", "--bundle", bundle.path(), &bundle.id])
+        .expect_ok();
+    let text = fs::read_to_string(file).unwrap();
+    let loads = text
+        .lines()
+        .filter_map(|line| line.split_once("seccomp(0x1, "));
+    loads
+        .filter(|(_, rest)| !rest.contains(", 0)") && rest.ends_with("= 0"))
+        .map(|(_, rest)| rest.split(',').next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+once! {
+    fn every_action_by_every_entry(t) {
+        for entry in entries(t) {
+            let thread = format!("thread:{entry}");
+            for (action, errno, expected) in [
+                ("ERRNO", json!(28), "ENOSPC"), ("ERRNO", Value::Null, "EPERM"), ("TRACE", json!(7), "ENOSYS"),
+                ("LOG", Value::Null, "ok"), ("ALLOW", Value::Null, "ok"), ("KILL_THREAD", Value::Null, "ESRCH"),
+                ("KILL", Value::Null, "ESRCH"), ("KILL_PROCESS", Value::Null, ""), ("TRAP", Value::Null, ""),
+            ] {
+                let mut rule = json!({"action": format!("SCMP_ACT_{action}")});
+                if !errno.is_null() {
+                    rule["errnoRet"] = errno;
+                }
+                let profile = getppid(rule);
+                if expected.is_empty() {
+                    let output = run_with(t, &profile, &["syscall", &thread]);
+                    assert_eq!(output.code(), 128 + 31, "{entry} {action}\n{output}");
+                } else {
+                    let seen = try_calls(t, &profile, &[&thread]);
+                    assert_eq!(seen[&thread], expected, "{entry} {action}");
+                }
+            }
+        }
+    }
+
+    fn every_operator_compares_64_bits(t) {
+        let high = 1_u64 << 32;
+        let cases = [
+            ("EQ", high + 5, 0), ("EQ", 5, 0), ("NE", high + 5, 0), ("LT", high + 6, 0), ("LT", 6, 0),
+            ("LE", high + 5, 0), ("GT", high - 1, 0), ("GT", 5, 0), ("GE", high + 6, 0), ("GE", 6, 0),
+            ("MASKED_EQ", high | 6, high | 2), ("MASKED_EQ", 6, 2),
+        ];
+        let args = [0, 2, 4, 5, 6, 0x8a, high - 1, high, high + 2, high + 5, high + 6, high + 0x8a, 2 * high + 5, u64::MAX];
+        for entry in entries(t) {
+            // A 32-bit call has no high halves: what the rule says of them is left out, as by libseccomp.
+            let width = if *entry == ENTRIES[0] { u64::MAX } else { high - 1 };
+            for (op, value, two) in cases {
+                let profile = getppid(json!({"action": "SCMP_ACT_ERRNO", "errnoRet": 13, "args": [
+                    {"index": 0, "value": value, "valueTwo": two, "op": format!("SCMP_CMP_{op}")}]}));
+                let mut expected = serde_json::Map::new();
+                for arg in args.into_iter().filter(|arg| *arg <= width) {
+                    let result = if holds(op, arg, value & width, two & width) { "EACCES" } else { "ok" };
+                    expected.insert(format!("{entry},{arg:#x}"), json!(result));
+                }
+                let words: Vec<&str> = expected.keys().map(String::as_str).collect();
+                assert_eq!(try_calls(t, &profile, &words), json!(expected), "{op} {value:#x}");
+            }
+        }
+    }
+
+    fn the_same_argument_twice_is_either(t) {
+        t.only_orlop("the libseccomp of runc 1.1 reads it alike, but by other rules");
+        for entry in entries(t) {
+            let one = |value: u64| json!({"index": 1, "value": value, "op": "SCMP_CMP_EQ"});
+            let profile = getppid(json!({"action": "SCMP_ACT_ERRNO", "args": [one(3), one(4)]}));
+            let words = [3, 4, 5].map(|arg| format!("{entry},0,{arg}"));
+            let seen = try_calls(t, &profile, &words.each_ref().map(String::as_str));
+            let expected = json!({&words[0]: "EPERM", &words[1]: "EPERM", &words[2]: "ok"});
+            assert_eq!(seen, expected);
+        }
+    }
+
+    fn another_architecture_and_x32_get_round_no_rule(t) {
+        let entries = entries(t);
+        let x32 = "x86_64:0x4000006e";
+        let mut profile = getppid(json!({"action": "SCMP_ACT_ERRNO", "errnoRet": 13}));
+        assert_eq!(try_calls(t, &profile, &[x32])[x32], "EACCES");
+        profile["architectures"] = json!(["SCMP_ARCH_X86_64"]);
+        for call in entries[1..].iter().chain([&x32]) {
+            let output = run_with(t, &profile, &["syscall", call]);
+            assert_eq!(output.code(), 128 + 31, "{call}\n{output}");
+        }
+    }
+
+    fn the_kernel_gets_the_flags_of_the_profile(t) {
+        t.only_orlop("runc loads filters of its own first");
+        let rules = || allow_but(json!([{"names": ["mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
+        assert_eq!(loaded_flags(t, &rules()), ["0x4"], "none given is SPEC_ALLOW");
+        for (names, bits) in [
+            (&[][..], "0"), (&["TSYNC"][..], "0x1"), (&["LOG"], "0x2"), (&["SPEC_ALLOW"], "0x4"), (&["TSYNC", "LOG"], "0x3"),
+        ] {
+            let mut profile = rules();
+            let names: Vec<String> = names.iter().map(|name| format!("SECCOMP_FILTER_FLAG_{name}")).collect();
+            profile["flags"] = json!(names);
+            assert_eq!(loaded_flags(t, &profile), [bits], "{names:?}");
+        }
+    }
+
+    fn an_unknown_name_is_told_by_debug(t) {
+        t.only_orlop("runc has other words");
+        let profile = allow_but(json!([{"names": ["made_up_call", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
+        let bundle = t.bundle(&["exit", "0"], |config| config["linux"]["seccomp"] = profile);
+        for (flags, told) in [(&["--debug"][..], true), (&[], false)] {
+            let runtime = t.runtime.with_flags(flags);
+            let output = runtime.call(&["run", "--bundle", bundle.path(), &bundle.id]);
+            assert_eq!(output.expect_ok().stderr.contains("made_up_call"), told, "{output}");
+        }
+    }
 }
 
 both_views! {

@@ -66,7 +66,7 @@ pub fn cut(command: &Command, words: &[OsString], end: FlagsEnd) -> Result<Words
                 Some(value) => value,
                 None => rest
                     .next()
-                    .ok_or_else(|| format!("flag needs an argument: {}", lossy(word.as_bytes())))?,
+                    .ok_or_else(|| format!("flag needs an argument: -{}", lossy(name)))?,
             };
             let mut flag = format!("--{long}=").into_bytes();
             flag.extend_from_slice(value.as_bytes());

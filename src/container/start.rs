@@ -22,7 +22,7 @@ pub fn start(store: &Store, id: &ContainerId, notify_socket: Option<&str>) -> Re
         Status::Created => {}
         Status::Stopped => return wrong("cannot start a container that has stopped"),
         Status::Running => return wrong("cannot start an already running container"),
-        Status::Paused => return wrong("cannot start a paused container"),
+        Status::Paused => return wrong("cannot start a container in the paused state"),
         Status::Creating => return wrong("cannot start a container in the creating state"),
     }
     let Some(channel) = start_socket::connect_to(&dir)? else {

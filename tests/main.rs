@@ -13,6 +13,7 @@ mod cgroups;
 mod checkpoint;
 mod delegation;
 mod devices;
+mod differential;
 mod equal;
 mod events;
 mod exec;

@@ -121,7 +121,8 @@ both_views! {
         // More than the caller's terminal takes, less than fits on the whole way.
         const COUNT: usize = 125_000;
         let mut on = run(t, &["source", &COUNT.to_string()]);
-        std::thread::sleep(std::time::Duration::from_millis(700));
+        on.wait_for("ready");
+        std::thread::sleep(std::time::Duration::from_millis(500));
         on.wait_for_bytes(COUNT + b"ready\n".len());
         assert_eq!(on.end(), 0);
         assert!(on.output[b"ready\n".len()..] == bytes(COUNT), "bytes differ");

@@ -119,7 +119,7 @@ both_views! {
 
     fn a_reader_that_comes_late_gets_the_last_byte(t) {
         // More than the caller's terminal takes, less than fits on the whole way.
-        const COUNT: usize = 125_000;
+        const COUNT: usize = 24_000;
         let mut on = run(t, &["source", &COUNT.to_string()]);
         on.wait_for("ready");
         std::thread::sleep(std::time::Duration::from_millis(500));

@@ -7,7 +7,7 @@
 //! renamed, so that a reader, who takes no lock, sees one state or the other. Nothing is
 //! synced to a disk: after a crash of the host no container is alive.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,7 +34,7 @@ const STATE_NEW: &str = ".state.json.new";
 /// More than a state can need, which says some things of a config twice; a longer one is never
 /// written.
 const STATE_LIMIT: u64 = 64 << 20;
-/// Directories below a container's own that `remove` goes into.
+/// Directories below a container's own that `remove` goes into at a time.
 const DEPTH: u32 = 8;
 
 /// The root directory. Making one touches nothing.
@@ -297,7 +297,26 @@ impl Dir {
     /// caller holds the lock.
     pub fn remove(&self) -> Result<()> {
         let step = "remove the container's directory";
-        empty(&self.fd, DEPTH).step_on(step, &self.path)?;
+        // A container that may remount can make directories beside its notify socket, as deep as
+        // it likes. What is too deep is moved up, where it cannot write, and has its turn next.
+        let mut moved = 0u64;
+        loop {
+            let before = moved;
+            let mut move_up = |dir: &OwnedFd, name: &CStr| {
+                loop {
+                    moved += 1;
+                    match renameat(dir, name, &self.fd, format!(".{moved}").as_str()) {
+                        // Left by a delete that was killed.
+                        Err(Errno::ENOTEMPTY | Errno::EEXIST) => {}
+                        other => return other,
+                    }
+                }
+            };
+            empty(&self.fd, DEPTH, &mut move_up).step_on(step, &self.path)?;
+            if moved == before {
+                break;
+            }
+        }
         gone_is_fine(unlinkat(
             &self.root,
             self.id.as_str(),
@@ -344,8 +363,13 @@ fn names(dir: &OwnedFd) -> nix::Result<Vec<std::ffi::OsString>> {
     Ok(names)
 }
 
-/// Unlink everything below `dir`, without ever following a link out of it.
-fn empty(dir: &OwnedFd, depth: u32) -> nix::Result<()> {
+/// Unlink everything below `dir`, without ever following a link out of it. A directory that is
+/// deeper than `depth` is for `move_up`.
+fn empty(
+    dir: &OwnedFd,
+    depth: u32,
+    move_up: &mut dyn FnMut(&OwnedFd, &CStr) -> nix::Result<()>,
+) -> nix::Result<()> {
     let mut listing = Listing::openat(dir, ".", directory_flags(), Mode::empty())?;
     let mut entries = Vec::new();
     for entry in listing.iter() {
@@ -362,10 +386,11 @@ fn empty(dir: &OwnedFd, depth: u32) -> nix::Result<()> {
             _ => unlinkat(dir, name, UnlinkatFlags::NoRemoveDir),
         };
         match removed {
-            Err(Errno::EISDIR) if depth > 0 => {
+            Err(Errno::EISDIR) if depth == 0 => gone_is_fine(move_up(dir, name))?,
+            Err(Errno::EISDIR) => {
                 let flags = directory_flags() | OFlag::O_NOFOLLOW;
                 match openat(dir, name, flags, Mode::empty()) {
-                    Ok(below) => empty(&below, depth - 1)?,
+                    Ok(below) => empty(&below, depth - 1, move_up)?,
                     Err(Errno::ENOENT) => continue,
                     Err(errno) => return Err(errno),
                 }
@@ -430,6 +455,11 @@ pub(crate) mod tests {
 
         std::fs::create_dir_all(base.join("root/x/notify/deep")).unwrap();
         std::fs::write(base.join("root/x/notify/deep/f"), "").unwrap();
+        let deep = base.join("root/x/notify").join("d/".repeat(100));
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::write(deep.join("f"), "").unwrap();
+        // Of a removal that was cut short.
+        std::fs::create_dir_all(base.join("root/x/.1/d/d/d/d/d/d/d/d/d/d")).unwrap();
         std::os::unix::fs::symlink(&base, base.join("root/x/link")).unwrap();
         dir.remove().unwrap();
         drop(lock);

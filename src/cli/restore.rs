@@ -144,6 +144,6 @@ mod tests {
     #[test]
     fn a_flag_without_its_argument_is_told_as_podman_expects() {
         let error = read(flags, FlagsEnd::Never, &["--lsm-mount-context"]).unwrap_err();
-        assert_eq!(error, "flag needs an argument: --lsm-mount-context");
+        assert_eq!(error, "flag needs an argument: -lsm-mount-context");
     }
 }
